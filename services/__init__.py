@@ -1,0 +1,1 @@
+"""The services of Assize. Each lives alone: none imports another."""
