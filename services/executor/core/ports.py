@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class Ending(enum.StrEnum):
     SIGNALED = "SIGNALED"
     STOPPED_BY_LIMIT = "STOPPED_BY_LIMIT"
     """The runner stopped it because a limit expired; `RunOutcome.limit_expired` names which."""
+    NOT_STARTED = "NOT_STARTED"
+    """`argv[0]` could not be executed (missing, not executable, no program at all); standard error says why.
+    Of a file in the artifact folder that is the program's doing, of a file in the image it is ours."""
     SANDBOX_LOST = "SANDBOX_LOST"
     """The whole sandbox ended (out of memory took the runner). The sandbox is of no further use."""
 
@@ -71,6 +75,8 @@ class SourceFile:
 
     name: str
     content: bytes
+    executable: bool = False
+    """For programs of ours that are placed ready-made (a compiled validator, the preflight's probe)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +121,38 @@ class RunOutcome:
     stopped_processes: int
     """Processes left when the first one had ended (or the limit expired), stopped by the sweep."""
     runnable_wait_ns: int
+    """How long the first process's first thread was ready and had no CPU; 0 where the host cannot tell."""
     refused_calls: int
     """System calls that seccomp refused, where the host can count them; else 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderLimits:
+    """What each writable folder of a sandbox may hold, fixed when the sandbox is made. Pages count as its memory."""
+
+    artifact_bytes: int
+    artifact_inodes: int
+    work_bytes: int
+    work_inodes: int
+    """The same holds for the temporary folder, which is a file system of its own."""
+
+
+DEFAULT_FOLDER_LIMITS = FolderLimits(
+    artifact_bytes=256 * 1024 * 1024, artifact_inodes=4096, work_bytes=64 * 1024 * 1024, work_inodes=1024
+)
+
+
+class InputStore(Protocol):
+    """Test inputs as sealed memory, one per digest however many runs read it, within a budget of bytes."""
+
+    def hold(self, digest: str) -> AbstractAsyncContextManager[SealedInput]:
+        """The input named `digest` (`sha256:<64 hex>`), fetched if it is not held yet.
+
+        The descriptor stays valid inside the block, so the block must outlast the run that was given it.
+
+        Raises:
+            JudgeFault: the bytes could not be had, or are not those that the digest names.
+        """
 
 
 class Sandbox(Protocol):
@@ -138,12 +174,22 @@ class Sandbox(Protocol):
     def run(self, request: RunRequest) -> Awaitable[RunOutcome]:
         """Queues a run; runs go in the order of the calls. At most two may be outstanding (pipelining).
 
+        The outcome is awaited to its end even if nobody wants it any more: cancelling the awaitable leaves the
+        sandbox good only for `destroy`.
+
         Raises:
             JudgeFault: when awaited, the sandbox answered nothing, or nothing that can be believed.
         """
 
     async def seal(self) -> None:
-        """Makes the artifact folder read-only for every later run, whatever modes the compiler left."""
+        """Makes the artifact folder read-only for every later run, whatever modes the compiler left.
+
+        Compile runs come before it and test runs after it, also where a language compiles nothing: the runner
+        refuses any other order. Waits for the runs before it.
+
+        Raises:
+            JudgeFault: the folder could not be sealed.
+        """
 
     async def destroy(self) -> None:
         """Removes the sandbox and everything in it. Never raises; idempotent."""
@@ -156,7 +202,15 @@ class Isolation(Protocol):
     def name(self) -> str:
         """`container`, `gvisor` or `microvm`."""
 
-    async def create(self, *, image_digest: str, cpu: int | None, memory_limit_bytes: int, process_limit: int) -> Sandbox:
+    async def create(
+        self,
+        *,
+        image_digest: str,
+        cpu: int | None,
+        memory_limit_bytes: int,
+        process_limit: int,
+        folders: FolderLimits = DEFAULT_FOLDER_LIMITS,
+    ) -> Sandbox:
         """Starts a fresh sandbox whose runner has answered; `cpu` pins it.
 
         `memory_limit_bytes` and `process_limit` bound the sandbox as a whole; `RunLimits` bound each run within.
