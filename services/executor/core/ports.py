@@ -164,6 +164,13 @@ class Sandbox(Protocol):
     @property
     def image_digest(self) -> str: ...
 
+    async def pin(self, cpu: int) -> None:
+        """Binds everything in the sandbox to one CPU of the host: a warm sandbox learns its slot when it is claimed.
+
+        Raises:
+            JudgeFault: it could not be bound.
+        """
+
     async def place(self, files: Sequence[SourceFile]) -> None:
         """Writes the files into the artifact folder (`ARTIFACT_FOLDER`), before anything ran.
 
