@@ -81,7 +81,9 @@ class EventWriter:
         await (await self.send(outgoing))
 
 
-async def start_producer(bootstrap: str, *, transactional_id: str | None = None, **options: Any) -> AIOKafkaProducer:
+async def start_producer(
+    bootstrap: str, *, transactional_id: str | None = None, linger_ms: int = 0, **options: Any
+) -> AIOKafkaProducer:
     """A started producer: acks=all, idempotent, transactional when an id is given. Waits for the broker."""
     while True:
         producer = AIOKafkaProducer(
@@ -91,7 +93,7 @@ async def start_producer(bootstrap: str, *, transactional_id: str | None = None,
             transactional_id=transactional_id,
             max_request_size=MAX_EVENT_BYTES + 64 * 1024,
             request_timeout_ms=15_000,
-            linger_ms=options.pop("linger_ms", 0),
+            linger_ms=linger_ms,
             **options,
         )
         try:
