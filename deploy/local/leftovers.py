@@ -1,0 +1,152 @@
+"""What a stack leaves behind when it is stopped hard, found by marks that only this stack's things carry.
+
+Processes: SUPERVISOR_SERVER_URL of this state folder in their environment, or membership in the stack's cgroup
+(containers' processes carry no environment of ours). Mounts: beneath the state folder. Cgroups: the stack's tag in each
+hierarchy. Nothing is ever matched by a broad name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.local.docker_engine import unmount_beneath
+from deploy.local.folders import Folders
+
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_GRACE_SECONDS: Final = 10.0
+_END_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftovers:
+    """What was found; all empty on a clean machine."""
+
+    processes: Sequence[int]
+    mounts: Sequence[str]
+    cgroups: Sequence[Path]
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.processes or self.mounts or self.cgroups)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.processes:
+            parts.append("processes " + ", ".join(f"{pid} ({command(pid)})" for pid in self.processes))
+        if self.mounts:
+            parts.append("mounts " + ", ".join(self.mounts))
+        if self.cgroups:
+            parts.append(f"{len(self.cgroups)} cgroups")
+        return "; ".join(parts) or "nothing"
+
+
+def find(folders: Folders) -> Leftovers:
+    """Everything of this stack that is there now, running or not."""
+    cgroups = _stack_cgroups(folders)
+    return Leftovers(
+        processes=sorted({*_marked_processes(folders), *_members(cgroups)} - {os.getpid()}),
+        mounts=_mounts(folders),
+        cgroups=cgroups,
+    )
+
+
+def remove(folders: Folders) -> Leftovers:
+    """Stops and removes everything of this stack. Returns what could not be removed.
+
+    Processes are first asked (SIGTERM), so that a database can close; what stays after the grace is stopped hard.
+    """
+    _end(folders, signal.SIGTERM, _GRACE_SECONDS)
+    _end(folders, signal.SIGKILL, _END_SECONDS)
+    unmount_beneath(folders.state)
+    for cgroup in _stack_cgroups(folders):
+        _remove_cgroup(cgroup)
+    return find(folders)
+
+
+def command(pid: int) -> str:
+    """Short name of a process, for people."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "gone"
+
+
+def _end(folders: Folders, number: signal.Signals, patience_seconds: float) -> None:
+    deadline = time.monotonic() + patience_seconds
+    told: set[int] = set()
+    while (processes := find(folders).processes) and time.monotonic() < deadline:
+        # Again for newcomers: a supervisor of its own kind may start a child while we look.
+        _signal((pid for pid in processes if pid not in told or number is signal.SIGKILL), number)
+        told.update(processes)
+        time.sleep(0.1)
+
+
+def _signal(processes: Iterable[int], number: signal.Signals) -> None:
+    for pid in processes:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _marked_processes(folders: Folders) -> list[int]:
+    mark = f"SUPERVISOR_SERVER_URL=unix://{folders.supervisor_socket}".encode()
+    config = str(folders.supervisor_config).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if _is_zombie(entry):
+                continue
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+            elif config in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))  # supervisord itself
+        except OSError:
+            continue
+    return found
+
+
+def _is_zombie(entry: Path) -> bool:
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+
+
+def _stack_cgroups(folders: Folders) -> list[Path]:
+    hierarchies = [_CGROUPS, *(path for path in _CGROUPS.iterdir() if path.is_dir() and not path.is_symlink())]
+    return sorted(path for hierarchy in hierarchies if (path := hierarchy / folders.tag).is_dir())
+
+
+def _members(cgroups: Iterable[Path]) -> set[int]:
+    members: set[int] = set()
+    for cgroup in cgroups:
+        for procs in cgroup.rglob("cgroup.procs"):
+            try:
+                members.update(int(line) for line in procs.read_text().split())
+            except OSError:
+                continue
+        try:
+            members.update(int(line) for line in (cgroup / "cgroup.procs").read_text().split())
+        except OSError:
+            continue
+    return members
+
+
+def _mounts(folders: Folders) -> list[str]:
+    within = f"{folders.state}/"
+    mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [mount for mount in mounts if mount.startswith(within)]
+
+
+def _remove_cgroup(cgroup: Path) -> None:
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        try:
+            Path(folder).rmdir()
+        except OSError:
+            continue
