@@ -31,7 +31,7 @@ from typing import Final
 
 from deploy.images.recipe import Recipe, load_recipes
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 """Part of every key: raise it when layers come out otherwise from the same recipe."""
 _SUITE: Final = "bookworm"
 _BASE: Final = "base"
@@ -256,9 +256,13 @@ def _package_sources() -> str:
         stanza
         for path in sorted((folder / "sources.list.d").glob("*.sources"))
         for stanza in re.split(r"\n\s*\n", path.read_text("utf-8"))
-        if re.search(rf"^Suites:.*\b{_SUITE}", stanza, re.MULTILINE) and re.search(r"^Components:.*\bmain\b", stanza, re.MULTILINE)
+        if re.search(rf"^Suites:.*\b{_SUITE}", stanza, re.MULTILINE)
+        and re.search(r"^Components:.*\bmain\b", stanza, re.MULTILINE)
     ]
-    return "\n\n".join(stanza.strip() for stanza in stanzas if not re.search(r"^Enabled:\s*no", stanza, re.MULTILINE)) + "\n"
+    return (
+        "\n\n".join(stanza.strip() for stanza in stanzas if not re.search(r"^Enabled:\s*no", stanza, re.MULTILINE))
+        + "\n"
+    )
 
 
 def _cut_layer(folder: Path, below: Sequence[Layer], probe: Sequence[str] | None) -> None:
@@ -280,7 +284,7 @@ def _cut_layer(folder: Path, below: Sequence[Layer], probe: Sequence[str] | None
             if path == _PROBE_FILE:
                 version = _content(source, member).decode("utf-8", "replace").strip().splitlines()[0]
                 continue
-            if not path or path == "." or _LEFT_OUT.fullmatch(path) or member.isdev():
+            if not path or path in (".", *_WRITABLE_FOLDERS) or _LEFT_OUT.fullmatch(path) or member.isdev():
                 continue
             content = _content(source, member)
             member = _cleaned(member, path, began)  # noqa: PLW2901  the same entry, as it goes into the layer

@@ -20,6 +20,8 @@ from services.chassis.tokens import Scope, TokenStore, create_token
 
 LOCAL_TENANT: Final = "local"
 LOCAL_EXECUTOR: Final = "local"
+_COPIES: Final = 3
+"""Of every partition, where there are brokers enough; two of them acknowledge a write."""
 _TOKEN_NAME: Final = "operator"  # noqa: S105  the token's name, not the token
 
 
@@ -38,14 +40,15 @@ async def create_topics(bootstrap: str, *, cell_count: int, tenants: Iterable[st
         missing = [topic for topic in topics if topic.name not in there]
         if not missing:
             return 0
-        # -1 is the broker's own default: one copy on the embedded broker, as many as its operators say elsewhere.
+        copies = min(_COPIES, len((await client.describe_cluster())["brokers"]))
+        durable = {"min.insync.replicas": "2"} if copies == _COPIES else {}
         answer = await client.create_topics(
             [
                 NewTopic(
                     name=topic.name,
                     num_partitions=topic.partition_count(cell_count),
-                    replication_factor=-1,
-                    topic_configs=dict(topic.configuration()),
+                    replication_factor=copies,
+                    topic_configs=dict(topic.configuration()) | durable,
                 )
                 for topic in missing
             ]

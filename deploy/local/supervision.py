@@ -80,8 +80,9 @@ def configuration(folders: Folders, programs: Sequence[Program]) -> str:
         f"pidfile={_literal(str(folders.supervisor_pid))}",
         f"childlogdir={_literal(str(folders.logs))}",
         "directory=/",
+        "user=root",
         "umask=022",
-        "minfds=65536",
+        "minfds=16384",
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
     ]
