@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import docker
+
 from deploy.local.files import write_atomically
 from deploy.local.folders import Folders, StackRefused
 
@@ -68,6 +70,23 @@ def heal(folders: Folders) -> None:
         # Asked, not killed: it is idle without its daemon, and a new daemon starts a new one.
         os.kill(containerd, signal.SIGTERM)
     unmount_beneath(folders.docker_exec)
+
+
+def remove_containers(docker_host: str) -> int:
+    """Removes every container of an embedded engine, all of which are ours; returns how many. A silent engine has none."""
+    try:
+        client = docker.DockerClient(base_url=docker_host, timeout=20)
+        try:
+            containers = client.api.containers(all=True, quiet=True)
+            for container in containers:
+                # One that is going away by itself just now is as good as removed.
+                with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
+                    client.api.remove_container(container["Id"], force=True, v=True)
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError):
+        return 0
+    return len(containers)
 
 
 def unmount_beneath(folder: Path) -> int:

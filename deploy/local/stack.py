@@ -87,9 +87,11 @@ def up(settings: StackSettings, progress: Progress, *, services: Sequence[str] =
     folders.make()
     with locked(folders.run / "stack.lock", waiting=lambda: progress.say("another assize command is at work; waiting")):
         provision.provision(settings.cache, progress)
-        supervisor = _keep_or_start(settings, progress)
+        supervisor, is_fresh = _keep_or_start(settings, progress)
         stack = describe(settings)
         asyncio.run(_start_engines(supervisor, stack, progress))
+        if is_fresh and "docker" in stack.embedded:
+            docker_engine.remove_containers(stack.docker_host)
         asyncio.run(_furnish(settings, stack, progress))
         _write_stack_file(stack)
         if services:
@@ -151,11 +153,11 @@ def service_environment(settings: StackSettings, stack: Stack, service: str) -> 
     return environment | {key: value for key, value in settings.passed_on.items() if not key.startswith(others)}
 
 
-def _keep_or_start(settings: StackSettings, progress: Progress) -> Supervisor:
+def _keep_or_start(settings: StackSettings, progress: Progress) -> tuple[Supervisor, bool]:
     folders = settings.folders
     supervisor = Supervisor(folders)
     if _runs_as_wanted(settings, supervisor):
-        return supervisor
+        return supervisor, False
     found = leftovers.find(folders)
     if not found.is_clean:
         progress.say(f"clearing what an earlier run left: {found}")
@@ -166,7 +168,7 @@ def _keep_or_start(settings: StackSettings, progress: Progress) -> Supervisor:
         )
     keep_ports(folders.ports_file, _PORTS)
     start(folders, programs(settings, describe(settings)))
-    return supervisor
+    return supervisor, True
 
 
 def _runs_as_wanted(settings: StackSettings, supervisor: Supervisor) -> bool:
@@ -264,6 +266,8 @@ def _stop_all(folders: Folders, progress: Progress) -> leftovers.Leftovers:
         running = [name for name in names if name in statuses and statuses[name].pid is not None]
         if running:
             with progress.step(f"stopping {group}"):
+                if "docker" in running:
+                    docker_engine.remove_containers(docker_engine.host(folders))
                 _stop_programs(supervisor, running)
     if statuses:
         _shut_down(supervisor)
