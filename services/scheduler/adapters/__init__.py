@@ -1,1 +1,1 @@
-"""Effects of scheduler."""
+"""What performs: the Faust application, a cell's transactional log, and the keys it trusts."""
