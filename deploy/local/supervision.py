@@ -116,7 +116,8 @@ class Supervisor:
 
     def __init__(self, folders: Folders) -> None:
         self._path = folders.supervisor_socket
-        self._server = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self._path))
+        self._transport = _UnixTransport(self._path)
+        self._server = xmlrpc.client.ServerProxy("http://localhost", transport=self._transport)
 
     def pid(self) -> int:
         """Pid of supervisord itself."""
@@ -154,6 +155,8 @@ class Supervisor:
             called: object = getattr(self._server, method)(*arguments)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"no supervisor answers on {self._path}: {error}") from error
+        finally:
+            self._transport.close()
         return called
 
 
@@ -221,12 +224,21 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a unix socket; one connection per call, which a supervisor that restarts does not break."""
+    """XML-RPC over a unix socket. The connection lives for one call: a supervisor may be another by the next."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._open: _UnixConnection | None = None
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:  # noqa: ARG002  the path is the address
         """Opens a connection of its own for every call."""
-        return _UnixConnection(self._path)
+        self.close()
+        self._open = _UnixConnection(self._path)
+        return self._open
+
+    def close(self) -> None:
+        """Closes the last call's connection."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
