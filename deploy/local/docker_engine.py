@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +21,10 @@ import docker
 
 from deploy.local.files import write_atomically
 from deploy.local.folders import Folders, StackRefused
+from deploy.local.leftovers import end_members, end_process, is_running, unmount_beneath
 
 DAEMON: Final = "/usr/sbin/dockerd"
+_CONTAINERD_GRACE_SECONDS: Final = 3.0
 
 
 def prepare(folders: Folders) -> Sequence[str]:
@@ -64,11 +64,14 @@ def heal(folders: Folders) -> None:
         raise StackRefused(
             f"dockerd (pid {daemon}) already runs on {folders.docker}", advice="call `assize down` first"
         )
-    folders.docker_pid.unlink(missing_ok=True)
-    containerd = _pid(folders.docker_exec / "containerd/containerd.pid")
+    containerd = _pid(_containerd_pid(folders))
     if containerd is not None and is_running(containerd, "containerd"):
-        # Asked, not killed: it is idle without its daemon, and a new daemon starts a new one.
-        os.kill(containerd, signal.SIGTERM)
+        end_process(containerd, grace_seconds=_CONTAINERD_GRACE_SECONDS)
+    # A daemon takes a pid file whose process is a zombie for a living peer, and waits fifteen seconds for it to answer.
+    for path in (folders.docker_pid, _containerd_pid(folders)):
+        path.unlink(missing_ok=True)
+    # Sandboxes without a daemon are of no use to anybody; a starting daemon would wait ten seconds for each to leave.
+    end_members(folders)
     unmount_beneath(folders.docker_exec)
 
 
@@ -87,34 +90,6 @@ def remove_containers(docker_host: str) -> int:
     except (docker.errors.DockerException, OSError):
         return 0
     return len(containers)
-
-
-def unmount_beneath(folder: Path) -> int:
-    """Unmounts everything mounted at or beneath `folder`, the innermost first; returns how many."""
-    within = str(folder)
-    mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    targets = [unescaped for mount in mounts if _beneath(unescaped := _unescape(mount), within)]
-    for target in reversed(targets):
-        subprocess.run(["umount", "--lazy", target], capture_output=True, check=False)
-    return len(targets)
-
-
-def is_running(pid: int, name: str) -> bool:
-    """Whether `pid` is a living process called `name`; a zombie is not living."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    command, _, rest = status.partition("(")[2].rpartition(")")
-    return command == name and rest.split()[0] not in ("Z", "X")
-
-
-def _beneath(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder + "/")
-
-
-def _unescape(mount: str) -> str:
-    return mount.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 
 
 def _configuration(folders: Folders) -> dict[str, object]:
@@ -139,6 +114,10 @@ def _configuration(folders: Folders) -> dict[str, object]:
         "experimental": False,
         "features": {"buildkit": False},
     }
+
+
+def _containerd_pid(folders: Folders) -> Path:
+    return folders.docker_exec / "containerd/containerd.pid"
 
 
 def _pid(path: Path) -> int | None:

@@ -8,14 +8,15 @@ hierarchy. Nothing is ever matched by a broad name.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.local.docker_engine import unmount_beneath
 from deploy.local.folders import Folders
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -59,14 +60,67 @@ def find(folders: Folders) -> Leftovers:
 def remove(folders: Folders) -> Leftovers:
     """Stops and removes everything of this stack. Returns what could not be removed.
 
-    Processes are first asked (SIGTERM), so that a database can close; what stays after the grace is stopped hard.
+    What runs in containers is stopped hard. Other processes are first asked (SIGTERM), so that a database can close;
+    what stays after the grace is stopped hard too.
     """
+    end_members(folders)
     _end(folders, signal.SIGTERM, _GRACE_SECONDS)
     _end(folders, signal.SIGKILL, _END_SECONDS)
     unmount_beneath(folders.state)
     for cgroup in _stack_cgroups(folders):
         _remove_cgroup(cgroup)
     return find(folders)
+
+
+def end_process(pid: int, *, grace_seconds: float) -> None:
+    """Asks one process to leave, stops it hard after the grace, and returns when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal([pid], number)
+            if select.select([descriptor], [], [], grace_seconds)[0]:
+                return
+    finally:
+        os.close(descriptor)
+
+
+def end_members(folders: Folders) -> None:
+    """Stops hard what runs in the stack's cgroups, that is in its containers."""
+    deadline = time.monotonic() + _END_SECONDS
+    while (members := _members(_stack_cgroups(folders))) and time.monotonic() < deadline:
+        _signal(members, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def unmount_beneath(folder: Path) -> int:
+    """Unmounts everything mounted at or beneath `folder`, the innermost first; returns how many."""
+    within = str(folder)
+    mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    targets = [unescaped for mount in mounts if _beneath(unescaped := _unescape(mount), within)]
+    for target in reversed(targets):
+        subprocess.run(["umount", "--lazy", target], capture_output=True, check=False)
+    return len(targets)
+
+
+def is_running(pid: int, name: str) -> bool:
+    """Whether `pid` is a living process called `name`; a zombie is not living."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    command, _, rest = status.partition("(")[2].rpartition(")")
+    return command == name and rest.split()[0] not in ("Z", "X")
+
+
+def _beneath(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _unescape(mount: str) -> str:
+    return mount.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 
 
 def command(pid: int) -> str:

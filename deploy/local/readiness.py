@@ -58,7 +58,16 @@ def docker_probe(host: str) -> Probe:
     """The engine answers a ping."""
 
     async def probe() -> str | None:
-        return await asyncio.to_thread(_ping_docker, host)
+        if not host.startswith("unix://"):
+            return await asyncio.to_thread(_ping_docker, host)
+        # Asked without the SDK, which leaves a socket open at each refused connection.
+        transport = httpx.AsyncHTTPTransport(uds=host.removeprefix("unix://"))
+        try:
+            async with httpx.AsyncClient(transport=transport, timeout=_PROBE_SECONDS) as client:
+                answer = await client.get("http://docker/_ping")
+        except httpx.HTTPError as error:
+            return f"{type(error).__name__}: {error}"
+        return None if answer.status_code == httpx.codes.OK else f"{answer.status_code} {answer.text[:300]}"
 
     return probe
 
