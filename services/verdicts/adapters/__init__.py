@@ -1,1 +1,1 @@
-"""Effects of verdicts."""
+"""Kafka, Postgres, HTTP and WebSockets of the verdict store."""
