@@ -8,21 +8,21 @@
 #   make bench   the measurements, each with the limit it is held against
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup setup-tests demo down test check bench runner
+.PHONY: setup setup-tests demo down test check bench
 
 BIN = .venv/bin
 RUNNER = services/executor/runner
 
 setup:
 	@sh deploy/local/setup.sh
+	@$(MAKE) --no-print-directory -s -C $(RUNNER)
 
 setup-tests:
 	@sh deploy/local/setup.sh --tests
+	@$(MAKE) --no-print-directory -s -C $(RUNNER)
 
-runner: setup
-	@$(MAKE) --no-print-directory -C $(RUNNER)
-
-demo: setup runner
+demo: setup
+	@$(BIN)/assize up
 	@$(BIN)/assize demo
 
 down:
@@ -33,13 +33,11 @@ check: setup-tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(MAKE) --no-print-directory -C $(RUNNER) check
+	@$(MAKE) --no-print-directory -s -C $(RUNNER) check
 	@$(BIN)/pytest -q tests/unit tests/contract
 
 test: setup-tests
-	@$(MAKE) --no-print-directory -C $(RUNNER)
 	@$(BIN)/pytest tests
 
 bench: setup-tests
-	@$(MAKE) --no-print-directory -C $(RUNNER)
 	@$(BIN)/python -m bench

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import asyncpg
 import docker
@@ -19,7 +19,7 @@ from deploy.local.folders import StackRefused
 _PAUSE_SECONDS: Final = 0.1
 _PROBE_SECONDS: Final = 3.0
 
-Probe = Callable[[], Awaitable[str | None]]
+Probe = Callable[[], Coroutine[Any, Any, str | None]]
 """None when it answers, else what it says or what went wrong."""
 
 

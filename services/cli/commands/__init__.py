@@ -1,0 +1,1 @@
+"""The commands, a module for each family; `services.cli.__main__` has the table of them."""
