@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from schemas.codec import MAX_EVENT_BYTES, decode, encode, schema_of
 from schemas.errors import PoisonEvent
-from schemas.events import Event
+from schemas.events import Event, SubmissionRequested
 from schemas.headers import headers_for, signature_of
 from schemas.registry import registry
 from schemas.signing import KeyRing, SigningKey, event_payload_type
@@ -27,7 +27,7 @@ from services.chassis.telemetry import current_traceparent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One record to be written. `event.event_id` is its id, `event.at_us` its time."""
+    """One record to be written. Its id and time are the event's; a `SubmissionRequested` is named by its request."""
 
     topic: Topic
     partition: int
@@ -57,8 +57,8 @@ class EventWriter:
             event,
             source=self._source,
             subject=outgoing.key,
-            time_us=event.at_us,
-            event_id=event.event_id,
+            time_us=event.requested_at_us if isinstance(event, SubmissionRequested) else event.at_us,
+            event_id=event.request_id if isinstance(event, SubmissionRequested) else event.event_id,
             traceparent=outgoing.traceparent or current_traceparent(),
             signature=signature,
         )
