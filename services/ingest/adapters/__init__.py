@@ -1,1 +1,1 @@
-"""Effects of ingest."""
+"""Ingest's effects: HTTP, Kafka, blobs, telemetry."""
