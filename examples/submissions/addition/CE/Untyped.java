@@ -1,0 +1,6 @@
+public class Untyped {
+    public static void main(String[] args) {
+        int sum = "not a number";
+        System.out.println(sum);
+    }
+}

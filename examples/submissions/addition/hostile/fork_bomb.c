@@ -1,0 +1,7 @@
+/* Every process forks for ever; those that cannot, compute. */
+#include <unistd.h>
+
+int main(void) {
+    for (;;)
+        (void)fork();
+}
