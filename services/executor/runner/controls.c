@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runner.h"
@@ -48,6 +49,20 @@ static int write_number(enum control control, uint64_t value) {
 }
 
 uint64_t control_cpu_usage_ns(void) { return read_number(CONTROL_CPU_USAGE); }
+
+struct cpu_reading cpu_read(void) {
+    struct timespec own;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) != 0)
+        fault(STAGE_CONTROL, errno, "the runner's own processor time could not be read");
+    uint64_t own_ns = (uint64_t)own.tv_sec * 1000000000u + (uint64_t)own.tv_nsec;
+    return (struct cpu_reading){control_cpu_usage_ns(), own_ns};
+}
+
+uint64_t cpu_used_ns(const struct cpu_reading *since) {
+    struct cpu_reading now = cpu_read();
+    uint64_t group = now.group_ns - since->group_ns, own = now.own_ns - since->own_ns;
+    return group > own ? group - own : 0;
+}
 
 uint64_t control_memory_usage_bytes(void) { return read_number(CONTROL_MEMORY_USAGE); }
 
@@ -102,8 +117,8 @@ uint64_t control_limit_memory(uint64_t limit_bytes) {
 void control_limit_processes(uint32_t limit) {
     if (limit == process_limit)
         return;
-    /* One more for the runner itself, which lives in the same group. */
-    int error = write_number(CONTROL_PROCESS_LIMIT, (uint64_t)limit + 1);
+    /* The runner's own two threads live in the same group. */
+    int error = write_number(CONTROL_PROCESS_LIMIT, (uint64_t)limit + 2);
     if (error != 0)
         fault(STAGE_CONTROL, error, "the process limit could not be set");
     process_limit = limit;

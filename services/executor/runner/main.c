@@ -158,8 +158,9 @@ int main(void) {
     run_prepare();
     bool locked = mlockall(MCL_CURRENT | MCL_FUTURE) == 0;
     say_hello(locked);
-    announce_channel();
     filter_install();
+    watchdog_start(); /* under the filter, and before the host looks for it */
+    announce_channel();
     enum state state = STATE_STARTED;
     for (;;) {
         struct frame_header header;

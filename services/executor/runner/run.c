@@ -35,8 +35,6 @@ enum {
     CHILD_STACK_BYTES = 64 * 1024,
     /* A process that the kernel cannot end keeps wait4 from returning: then the host's own deadline ends us. */
     SWEEP_PATIENCE_S = 5,
-    /* How long past the earliest possible moment the processor clock is read again. */
-    CPU_CHECK_SLACK_NS = 100 * 1000,
     /* A charge is refused before the counter reaches the limit when it wants several pages at once. */
     MEMORY_EDGE_BYTES = 64 * 1024,
     MEMORY_NOISE_BYTES = 512 * 1024,
@@ -53,7 +51,8 @@ struct course {
     bool reaped;
     int wait_status;
     int pidfd, stdout_pipe, stderr_pipe;
-    uint64_t started_ns, ended_ns, own_cpu_ns, cpu_usage_ns, oom_stopped, memory_idle_bytes, memory_allowed_bytes;
+    uint64_t started_ns, ended_ns, oom_stopped, memory_idle_bytes, memory_allowed_bytes;
+    struct cpu_reading cpu_start;
     bool oom_seen;
     size_t chunk_filled_bytes, chunk_sent_bytes; /* `sent` counts the header too, 0 while no frame is under way */
     size_t tail_at_bytes;
@@ -73,7 +72,6 @@ static uint8_t chunk[FRAME_HEADER_BYTES + OUTPUT_CHUNK_BYTES];
 static char error_head[ERROR_KEPT_MAX_BYTES / 2 + 1], error_tail[ERROR_KEPT_MAX_BYTES], dropped[OUTPUT_CHUNK_BYTES];
 static char error_ordered[ERROR_KEPT_MAX_BYTES];
 static int children_signal = -1, nothing = -1;
-static unsigned processors = 1;
 
 void run_prepare(void) {
     memset(child_stack, 1, sizeof child_stack);
@@ -91,21 +89,6 @@ void run_prepare(void) {
     nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (children_signal < 0 || nothing < 0)
         fault(STAGE_START, errno, "expected /dev/null and signals as descriptors");
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0)
-        processors = (unsigned)CPU_COUNT(&allowed);
-}
-
-static uint64_t own_cpu_ns(void) {
-    struct timespec used;
-    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) != 0)
-        fault(STAGE_CONTROL, errno, "the runner's own processor time could not be read");
-    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
-}
-
-static uint64_t cpu_used_ns(const struct course *course) {
-    uint64_t group = control_cpu_usage_ns() - course->cpu_usage_ns, own = own_cpu_ns() - course->own_cpu_ns;
-    return group > own ? group - own : 0;
 }
 
 /* --- in the child: the runner's memory is shared, so only raw system calls and locals --- */
@@ -294,17 +277,6 @@ static void reap_orphans(struct course *course) {
     }
 }
 
-static enum limit clock_expired(struct course *course, uint64_t now, uint64_t *cpu_check_ns) {
-    const struct run *limits = course->limits;
-    if (now >= *cpu_check_ns) {
-        uint64_t used = cpu_used_ns(course);
-        if (used >= limits->cpu_time_limit_ns)
-            return LIMIT_CPU_TIME;
-        *cpu_check_ns = now + (limits->cpu_time_limit_ns - used) / processors + CPU_CHECK_SLACK_NS;
-    }
-    return now - course->started_ns >= limits->wall_time_limit_ns ? LIMIT_WALL_TIME : LIMIT_NONE;
-}
-
 static void watch_memory(struct course *course) {
     uint64_t events;
     if (read(control_oom_event(), &events, sizeof events) < 0)
@@ -315,28 +287,20 @@ static void watch_memory(struct course *course) {
     }
 }
 
-/* Waits until the first process has ended or a limit has expired. */
-static void watch(struct course *course) {
+/* Waits until the first process has ended (by itself or by the watchdog) or its output or memory is too much. */
+static void attend(struct course *course) {
     struct report *report = &course->report;
     struct pollfd watched[WATCH_COUNT] = {
         [WATCH_PROCESS] = {course->pidfd, POLLIN, 0},       [WATCH_STDOUT] = {course->stdout_pipe, POLLIN, 0},
         [WATCH_STDERR] = {course->stderr_pipe, POLLIN, 0},  [WATCH_OOM] = {control_oom_event(), POLLIN, 0},
         [WATCH_CHILDREN] = {children_signal, POLLIN, 0},    [WATCH_CHANNEL] = {channel_descriptor(), 0, 0},
     };
-    uint64_t cpu_check_ns = course->started_ns + course->limits->cpu_time_limit_ns / processors;
     bool output_open = true;
-    uint64_t wall_end_ns = course->started_ns + course->limits->wall_time_limit_ns;
     while (report->limit == LIMIT_NONE) {
-        uint64_t now = monotonic_ns();
-        report->limit = (uint8_t)clock_expired(course, now, &cpu_check_ns);
-        if (report->limit != LIMIT_NONE)
-            return;
-        uint64_t wait_ns = (wall_end_ns < cpu_check_ns ? wall_end_ns : cpu_check_ns) - now;
-        struct timespec wait = {(time_t)(wait_ns / 1000000000u), (long)(wait_ns % 1000000000u)};
         /* Standard output waits in its pipe while the host has not taken what was read of it. */
         watched[WATCH_STDOUT].fd = output_open && !chunk_full(course) ? course->stdout_pipe : -1;
         watched[WATCH_CHANNEL].events = chunk_full(course) ? POLLOUT : 0;
-        int ready = ppoll(watched, WATCH_COUNT, &wait, NULL);
+        int ready = poll(watched, WATCH_COUNT, -1);
         if (ready < 0 && errno != EINTR && errno != ENOMEM)
             fault(STAGE_CONTROL, errno, "the run could not be watched");
         if (ready <= 0)
@@ -484,16 +448,22 @@ void run_perform(const struct run *run, uint32_t sequence, int input, uid_t uid)
     course.oom_stopped = control_oom_state().stopped;
     course.memory_idle_bytes = control_memory_usage_bytes();
     control_reset_peak();
-    course.own_cpu_ns = own_cpu_ns();
-    course.cpu_usage_ns = control_cpu_usage_ns();
+    course.cpu_start = cpu_read();
     spawn(&course, input, uid);
-    watch(&course);
-    enum limit stopped_by = (enum limit)course.report.limit;
+    watchdog_arm(run, course.started_ns, course.cpu_start);
+    attend(&course);
     course.ended_ns = monotonic_ns();
+    uint64_t expired_at_ns;
+    enum limit expired = watchdog_disarm(&expired_at_ns);
+    if (expired != LIMIT_NONE) {
+        course.report.limit = (uint8_t)expired;
+        course.ended_ns = expired_at_ns;
+    }
+    enum limit stopped_by = (enum limit)course.report.limit;
     take_first(&course);
     sweep(&course);
     course.report.wall_time_ns = course.ended_ns - course.started_ns;
-    course.report.cpu_time_ns = cpu_used_ns(&course);
+    course.report.cpu_time_ns = cpu_used_ns(&course.cpu_start);
     uint64_t peak_bytes = control_memory_peak_bytes();
     drain(&course);
     course.report.left_inodes = folders_clean(uid);

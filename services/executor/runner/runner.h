@@ -2,10 +2,10 @@
  * The runner: process 1 of a sandbox. It does what the host asks for over one channel (PROTOCOL.md) and trusts nothing
  * that a program left behind.
  *
- * Theory of operation. One process, one thread, no heap: every buffer is static, written once at start and locked, so
- * that a program that eats all memory of the sandbox cannot make the runner wait for a page. A run is: reset the
- * counters, spawn (a clone that shares memory until exec), wait on the process, its two pipes, the memory event and the
- * clocks, then stop whatever lives (`kill(-1)` until there is no child), read the counters, empty the writable folders,
+ * Theory of operation. No heap: every buffer is static, written once at start and locked, so that a program that eats
+ * all memory of the sandbox cannot make the runner wait for a page. A run is: reset the counters, spawn (a clone that
+ * shares memory until exec), arm the watchdog (a thread with the clocks), wait on the process, its two pipes and the
+ * memory event, then stop whatever lives (`kill(-1)` until there is no child), read the counters, empty the writable folders,
  * prove by their inode counts that they are empty, and report. Two kinds of failure are kept apart: what a program did
  * is in the report; what the runner could not do is `fault`, after which the sandbox is of no further use.
  */
@@ -76,6 +76,16 @@ uint32_t folders_clean(uid_t uid);
 /* filter.c */
 void filter_install(void);
 void filter_tighten(void);
+
+/* watchdog.c */
+struct cpu_reading { uint64_t group_ns, own_ns; };
+struct cpu_reading cpu_read(void);
+/* What the programs have used since a reading: the group's share less the runner's own. */
+uint64_t cpu_used_ns(const struct cpu_reading *since);
+void watchdog_start(void);
+void watchdog_arm(const struct run *run, uint64_t started_ns, struct cpu_reading start);
+/* Which clock expired, and when. After this returns the watchdog stops nothing any more. */
+enum limit watchdog_disarm(uint64_t *expired_at_ns);
 
 /* run.c */
 void run_prepare(void);
