@@ -31,11 +31,14 @@ def keep_ports(path: Path, names: Collection[str]) -> Mapping[str, int]:
     try:
         for name in sorted(names):
             listener = _bind(kept[name]) if name in kept else None
-            while listener is None:
-                port = next(fresh, None)
-                if port is None:
-                    raise OSError(f"expected a free loopback port from {_LOWEST} to {_LOWEST + _COUNT - 1}, found none")
-                listener = _bind(port)
+            if listener is not None:
+                held.append(listener)
+                taken[name] = kept[name]
+        # Only now, when all that can be kept is held: a fresh port must not be another's kept one.
+        for name in sorted(set(names) - taken.keys()):
+            listener = next((bound for port in fresh if (bound := _bind(port)) is not None), None)
+            if listener is None:
+                raise OSError(f"expected a free loopback port from {_LOWEST} to {_LOWEST + _COUNT - 1}, found none")
             held.append(listener)
             taken[name] = int(listener.getsockname()[1])
     finally:
