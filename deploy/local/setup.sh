@@ -128,6 +128,7 @@ END
 pip_setting() { "$UV_HOME/bin/python" -m pip config get "$1" 2>/dev/null || true; }
 make_venv() {
   export UV_CACHE_DIR="$CACHE/uv-cache" UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=180
+  export UV_SYSTEM_CERTS=1 # those of the machine, as apt and pip use them
   # uv does not read pip's configuration: what this machine tells pip, we pass on.
   if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
     index=${PIP_INDEX_URL:-$(pip_setting global.index-url)}
