@@ -86,15 +86,19 @@ class InstantSandbox:
 
     sandbox_id: str
     image_digest: str
-    program: Program
-    destroyed: Callable[[InstantSandbox], None]
+    made_by: InstantIsolation
     cpu: int | None = None
     files: tuple[SourceFile, ...] = ()
     outstanding: int = 0
     is_placed: bool = False
     is_sealed: bool = False
     is_destroyed: bool = False
+    fault: JudgeFault | None = None
     ran: list[Phase] = field(default_factory=list)
+
+    def dies(self, fault: JudgeFault) -> None:
+        """Lets everything that is asked of this sandbox end in a fault."""
+        self.fault = fault
 
     async def pin(self, cpu: int) -> None:
         assert not self.ran, "a sandbox is pinned before anything ran"
@@ -103,6 +107,8 @@ class InstantSandbox:
     async def place(self, files: Sequence[SourceFile]) -> None:
         assert not self.is_destroyed, "a destroyed sandbox is used"
         assert not self.is_placed, "a sandbox serves one submission"
+        if self.fault is not None:
+            raise self.fault
         self.files = tuple(files)
         self.is_placed = True
 
@@ -119,8 +125,11 @@ class InstantSandbox:
             stdin = b""
             if request.stdin is not None:
                 stdin = os.pread(request.stdin.descriptor, request.stdin.size_bytes, 0)
-            await asyncio.sleep(0)
-            return self.program(request, self.files, stdin)
+            if self.made_by.before_run is not None:
+                await self.made_by.before_run(request)
+            if self.fault is not None:
+                raise self.fault
+            return self.made_by.program(request, self.files, stdin)
         finally:
             self.outstanding -= 1
 
@@ -131,7 +140,7 @@ class InstantSandbox:
     async def destroy(self) -> None:
         if not self.is_destroyed:
             self.is_destroyed = True
-            self.destroyed(self)
+            self.made_by.alive.discard(self)
 
 
 class InstantIsolation:
@@ -145,6 +154,8 @@ class InstantIsolation:
         self.made = 0
         self.fault: JudgeFault | None = None
         """Set it to let the engine be down."""
+        self.before_run: Callable[[RunRequest], Awaitable[None]] | None = None
+        """Set it to hold runs up."""
 
     async def create(
         self,
@@ -162,8 +173,7 @@ class InstantIsolation:
         sandbox = InstantSandbox(
             sandbox_id=f"instant-{self.made}",
             image_digest=image_digest,
-            program=self.program,
-            destroyed=self.alive.discard,
+            made_by=self,
             cpu=cpu,
         )
         self.alive.add(sandbox)

@@ -119,10 +119,14 @@ async def serve(app: FastAPI, *, host: str, port: int, stopping: asyncio.Event, 
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     waiting = asyncio.create_task(stopping.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    waiting.cancel()
-    await serving
+    try:
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        serving.cancel()
+        waiting.cancel()
+        listener.close()
 
 
 class _Server(uvicorn.Server):

@@ -315,11 +315,14 @@ def _remove(api: docker.APIClient, container_id: str) -> None:
 
 def _take_over(api: docker.APIClient, container_id: str) -> _Started:
     attached = api.attach_socket(container_id, params={"stdout": 1, "stderr": 1, "stream": 1})
+    stream: socket.socket = getattr(attached, "_sock", attached)
     try:
         api.start(container_id)
-        number = _announced_descriptor(attached)
+        number = _announced_descriptor(stream)
     finally:
+        # The driver's own object closes its file only; the connection beneath would wait for the collector.
         attached.close()
+        stream.close()
     pid = int(api.inspect_container(container_id)["State"]["Pid"])
     if pid == 0:
         raise JudgeFault("expected a running runner, it has ended", stage="sandbox_create", retriable=True)
@@ -355,9 +358,8 @@ def _check_runner(runner: Path) -> None:
         )
 
 
-def _announced_descriptor(attached: Any) -> int:
+def _announced_descriptor(stream: socket.socket) -> int:
     """Reads the runner's one line from the attach stream: frames of an 8-byte header and what was written."""
-    stream: socket.socket = getattr(attached, "_sock", attached)
     stream.settimeout(_ANNOUNCEMENT_SECONDS)
     line = b""
     while b"\n" not in line:

@@ -77,12 +77,21 @@ class JudgementData:
         return answer
 
     async def _get(self, blob_digest: str) -> bytes:
-        try:
-            return await self._blobs.get(blob_digest)
-        except BlobMissing as error:
-            raise _fault(str(error)) from error
-        except OSError as error:
-            raise _fault(f"expected blob {blob_digest} to be readable, came: {error.strerror}") from error
+        return await fetch(self._blobs, blob_digest)
+
+
+async def fetch(blobs: BlobStore, blob_digest: str) -> bytes:
+    """The bytes of a blob.
+
+    Raises:
+        JudgeFault: it is missing or damaged.
+    """
+    try:
+        return await blobs.get(blob_digest)
+    except BlobMissing as error:
+        raise _fault(str(error)) from error
+    except OSError as error:
+        raise _fault(f"expected blob {blob_digest} to be readable, came: {error.strerror}") from error
 
 
 def _fault(message: str) -> JudgeFault:

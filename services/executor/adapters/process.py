@@ -37,7 +37,8 @@ class Backend:
     prove: Prove
 
 
-MakeBackend = Callable[[ExecutorSettings, BlobStore], Backend]
+MakeBackend = Callable[[ExecutorSettings, BlobStore, str], Backend]
+"""From settings, blob store and this process's incarnation."""
 
 
 async def live(settings: ExecutorSettings, stopping: asyncio.Event, make_backend: MakeBackend) -> None:
@@ -51,7 +52,8 @@ async def live(settings: ExecutorSettings, stopping: asyncio.Event, make_backend
     except KeyRefused as error:
         raise StartRefused(str(error)) from error
     blobs = FolderBlobStore(settings.blobs_dir)
-    backend = make_backend(settings, blobs)
+    incarnation = random_id()
+    backend = make_backend(settings, blobs, incarnation)
     trusted = await load_trusted_keys(settings.kafka_bootstrap, settings.keys_dir)
     producer = await start_producer(settings.kafka_bootstrap)
     reader = await DecisionReader.open(settings.kafka_bootstrap, settings.cell)
@@ -74,7 +76,7 @@ async def live(settings: ExecutorSettings, stopping: asyncio.Event, make_backend
     service = ExecutorService(
         identity=Identity(
             executor=settings.name,
-            incarnation=random_id(),
+            incarnation=incarnation,
             isolation=backend.isolation.name,
             max_memory_bytes=settings.sandbox_max_memory_mb * MEBIBYTE,
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -212,14 +212,21 @@ class WarmPools:
         return pool
 
     async def _create(self, language: str, requirement: Requirement, cpu: int | None) -> Sandbox:
-        try:
-            return await self._isolation.create(
+        creating = asyncio.ensure_future(
+            self._isolation.create(
                 image_digest=requirement.image_digest,
                 cpu=cpu,
                 memory_limit_bytes=requirement.memory_limit_bytes,
                 process_limit=requirement.process_limit,
                 folders=requirement.folders,
             )
+        )
+        try:
+            return await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            # Making one takes an instant and cannot be stopped half-way; what nobody wants any more is destroyed.
+            self._later(_destroy_made(creating))
+            raise
         except JudgeFault as fault:
             self._distrust(language, fault)
             raise
@@ -294,10 +301,21 @@ class WarmPools:
             self._destroy_later(pool.warm.popleft())
 
     def _destroy_later(self, sandbox: Sandbox) -> None:
-        task = asyncio.create_task(sandbox.destroy())
+        self._later(sandbox.destroy())
+
+    def _later(self, ending: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(ending)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     def _tell(self) -> None:
         self._wanted.set()
         self._changed()
+
+
+async def _destroy_made(creating: asyncio.Future[Sandbox]) -> None:
+    try:
+        sandbox = await creating
+    except JudgeFault:
+        return  # Nothing was made.
+    await sandbox.destroy()
