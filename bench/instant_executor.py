@@ -15,7 +15,7 @@ from services.executor.adapters.process import Backend, live
 from services.executor.config import ExecutorSettings
 
 
-def instant_backend(_settings: ExecutorSettings, blobs: BlobStore) -> Backend:
+def instant_backend(_settings: ExecutorSettings, blobs: BlobStore, _incarnation: str) -> Backend:
     return Backend(isolation=InstantIsolation(), inputs=InstantInputs(blobs), prove=prove_nothing)
 
 

@@ -1,6 +1,5 @@
 """Ingest's HTTP interface. Every refusal is a problem document that says what was expected and what came."""
 
-from __future__ import annotations
 
 import asyncio
 import datetime as dt
