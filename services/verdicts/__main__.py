@@ -17,7 +17,7 @@ from services.verdicts.adapters.access import Doorkeeper
 from services.verdicts.adapters.api import make_app
 from services.verdicts.adapters.database import connect_pool, migrate
 from services.verdicts.adapters.hub import Activity, Hub
-from services.verdicts.adapters.projector import Audience, BoardFollower, Projector, first_failure, places
+from services.verdicts.adapters.projector import Audience, BoardFollower, Projector, places, until_one_ends
 from services.verdicts.adapters.publisher import TRANSACTIONAL_ID, Publisher
 from services.verdicts.adapters.queries import Queries
 from services.verdicts.adapters.readers import Readers
@@ -27,10 +27,26 @@ from services.verdicts.config import VerdictsSettings
 from services.verdicts.core.board import Board
 
 _POOL_CONNECTIONS = 8
+_GRACE_SECONDS = 4.0
 
 
 async def live(settings: VerdictsSettings, stopping: asyncio.Event) -> None:
-    """Runs the service until `stopping`.
+    """Runs the service until `stopping`, which also ends the waiting for a peer at the start."""
+    serving, told = asyncio.create_task(_serve(settings, stopping)), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+        # The HTTP door closes by itself when it is told, and everything else with it.
+        await asyncio.wait({serving}, timeout=_GRACE_SECONDS)
+    finally:
+        told.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, told, return_exceptions=True)
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(settings: VerdictsSettings, stopping: asyncio.Event) -> None:
+    """Everything in one loop.
 
     Raises:
         StartRefused: the database, the tokens, the keys or the log are not as they must be.
@@ -88,7 +104,7 @@ async def live(settings: VerdictsSettings, stopping: asyncio.Event) -> None:
             )
             running = [door, projector.run(), publisher.run(), activity.run(), follower.run()]
             running.extend(readers.follow(place, store.next[place]) for place in followed)
-            await first_failure([asyncio.create_task(work) for work in running], stopping)
+            await until_one_ends([asyncio.create_task(work) for work in running])
     finally:
         pool.terminate()
 

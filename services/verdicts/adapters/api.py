@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request, Response, WebSocket
+from fastapi import FastAPI, Query, Request, Response, WebSocket
 
 from schemas.registry import registry
 from services.chassis.clock import Clock
 from services.chassis.http import Problem, serve_health, serve_problems
-from services.chassis.tokens import Access, Scope
+from services.chassis.tokens import Scope
 from services.verdicts.adapters.access import Doorkeeper
 from services.verdicts.adapters.hub import VerdictFilter
 from services.verdicts.adapters.queries import Queries
@@ -60,24 +60,16 @@ def make_app(
     _add_page(app)
 
     @app.get("/v1/pools", tags=["pools"], summary="Executors, pools and queues as they last reported")
-    async def pools(_access: Annotated[Access, Depends(_admit(doorkeeper))]) -> Shape:
+    async def pools(request: Request) -> Shape:
+        doorkeeper.admit(request)
         return board.snapshot(clock.now_us())
 
     return app
 
 
-def _admit(doorkeeper: Doorkeeper) -> Callable[[Request], Access]:
-    def admit(request: Request) -> Access:
-        return doorkeeper.admit(request)
-
-    return admit
-
-
 def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None:
-    admitted = Annotated[Access, Depends(_admit(doorkeeper))]
-
     async def submissions(
-        access: admitted,
+        request: Request,
         *,
         limit: Limit = 50,
         before: Annotated[int | None, Query(ge=1)] = None,
@@ -86,6 +78,7 @@ def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None
         contest: Name = None,
         verdict: Name = None,
     ) -> Shape:
+        access = doorkeeper.admit(request)
         found = await queries.submissions(
             access.tenant,
             before=before,
@@ -97,7 +90,8 @@ def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None
         )
         return {"submissions": found, "before": found[-1]["position"] if len(found) == limit else None}
 
-    async def submission(submission_id: str, access: admitted) -> Shape:
+    async def submission(submission_id: str, request: Request) -> Shape:
+        access = doorkeeper.admit(request)
         found = await queries.submission(access.tenant, submission_id[:64], jury=Scope.JURY in access.scopes)
         if found is None:
             raise Problem(
@@ -109,7 +103,7 @@ def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None
         return found
 
     async def verdicts(
-        access: admitted,
+        request: Request,
         *,
         after: Annotated[int, Query(ge=0, le=2**62)] = 0,
         limit: Limit = 100,
@@ -118,6 +112,7 @@ def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None
         contest: Name = None,
         submission: Name = None,
     ) -> Shape:
+        access = doorkeeper.admit(request)
         wanted = VerdictFilter(tenant=access.tenant, contest=contest, team=team, submission=submission, problem=problem)
         changes = await queries.verdict_changes(wanted, after, limit)
         return {
@@ -125,8 +120,8 @@ def _add_reading(app: FastAPI, doorkeeper: Doorkeeper, queries: Queries) -> None
             "cursor": changes[-1].cursor if changes else after,
         }
 
-    async def problems(access: admitted) -> Shape:
-        return {"problems": await queries.problems(access.tenant)}
+    async def problems(request: Request) -> Shape:
+        return {"problems": await queries.problems(doorkeeper.admit(request).tenant)}
 
     for path, serve, summary in (
         ("/v1/submissions", submissions, "Submissions, newest first; go on with `before`"),

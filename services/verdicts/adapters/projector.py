@@ -206,18 +206,17 @@ class BoardFollower:
         self._board.take_queue(event)
 
 
-async def first_failure(tasks: Sequence[asyncio.Task[None]], stopping: asyncio.Event) -> None:
-    """Waits until told to stop, or until one of the tasks ends; then ends all of them.
+async def until_one_ends(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Waits until one of the tasks ends, then ends all of them.
 
     Raises:
-        Exception: what ended the first task that failed.
+        Exception: what ended that task.
     """
-    waiting = asyncio.create_task(stopping.wait())
-    done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.set()
-    for task in (waiting, *tasks):
-        task.cancel()
-    await asyncio.gather(waiting, *tasks, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
-        if task is not waiting:
-            task.result()
+        task.result()

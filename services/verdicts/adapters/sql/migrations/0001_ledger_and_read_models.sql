@@ -245,12 +245,12 @@ WHERE l.event_type = 'JudgementCompleted'
 
 -- Not part of the projection: who may write it, and what was published of it.
 CREATE TABLE fence (
-    only boolean PRIMARY KEY CHECK (only),
+    single boolean PRIMARY KEY CHECK (single),
     epoch bigint NOT NULL
 );
-INSERT INTO fence (only, epoch) VALUES (true, 0);
+INSERT INTO fence (single, epoch) VALUES (true, 0);
 CREATE TABLE publication (
-    only boolean PRIMARY KEY CHECK (only),
+    single boolean PRIMARY KEY CHECK (single),
     cursor bigint NOT NULL
 );
-INSERT INTO publication (only, cursor) VALUES (true, 0);
+INSERT INTO publication (single, cursor) VALUES (true, 0);
