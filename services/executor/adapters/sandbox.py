@@ -84,7 +84,6 @@ class RunnerSandbox:
         """See `ports.Sandbox.image_digest`."""
         return self._image_digest
 
-    @property
     def processes(self) -> tuple[int, ...]:
         """The processes in it as the host numbers them; between runs that is the runner alone."""
         return self._housing.processes()
