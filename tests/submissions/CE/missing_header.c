@@ -1,0 +1,3 @@
+#include "not_there.h"
+
+int main(void) { return 0; }

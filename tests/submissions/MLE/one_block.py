@@ -1,0 +1,2 @@
+block = b"y" * (1 << 30)
+print(len(block))

@@ -1,0 +1,6 @@
+#include <vector>
+
+int main() {
+    std::vector<int> none;
+    return none.at(3);
+}

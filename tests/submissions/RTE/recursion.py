@@ -1,0 +1,5 @@
+def deeper(depth):
+    return deeper(depth + 1) + 1
+
+
+print(deeper(0))

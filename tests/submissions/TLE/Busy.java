@@ -1,0 +1,9 @@
+public class Busy {
+    static volatile long count;
+
+    public static void main(String[] args) {
+        for (;;) {
+            count++;
+        }
+    }
+}

@@ -1,0 +1,7 @@
+// No CPU at all.
+#include <unistd.h>
+
+int main(void) {
+    for (;;)
+        pause();
+}

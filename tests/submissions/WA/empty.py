@@ -1,0 +1,1 @@
+# Nothing read, nothing said.

@@ -1,0 +1,5 @@
+# expect: TLE, row: A5
+import select
+
+while True:
+    select.select([], [], [])

@@ -1,0 +1,3 @@
+# expect: AC, row: C4
+a, b = map(int, input().split())
+print(a + b)
