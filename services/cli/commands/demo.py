@@ -25,6 +25,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from deploy.local.folders import StackRefused, StackSettings
+from deploy.local.progress import Progress
+from deploy.local.stack import up
 from examples.pack import pack_problem
 from schemas.codec import decode_as
 from schemas.events import IntakeFile, ProblemPublished, SubmissionRequested
@@ -78,7 +81,11 @@ class Given:
 @click.command("demo")
 @click.option("--timeout", "timeout_seconds", default=600, show_default=True, help="Most seconds to wait for verdicts.")
 def demo(timeout_seconds: int) -> None:
-    """Judges the example programs on the running stack and compares the verdicts."""
+    """Starts the stack if needed, judges the example programs on it and compares the verdicts."""
+    try:
+        up(StackSettings.from_environment(), Progress(sys.stderr))
+    except StackRefused as refusal:
+        raise click.ClickException(f"{refusal.reason}; what to do: {refusal.advice}") from refusal
     sys.exit(asyncio.run(_demo(open_access(), timeout_seconds)))
 
 
@@ -122,10 +129,10 @@ async def _demo(access: Access, timeout_seconds: int) -> int:
             client, access, await asyncio.to_thread(pack_problem, EXAMPLES / "problems" / "addition")
         )
         console.print(f"problem {DAMAGED_PROBLEM} published, and one of its secret tests lost on purpose")
-        cursor = await _newest_cursor(access)
-        results = await _submit_all(client, access, programs)
+        team = f"demo-{random_id()[:8]}"
+        results = await _submit_all(client, access, programs, team)
     console.print(f"{len(results)} programs submitted; verdicts as they come:")
-    complete = await _follow(access, results, cursor, timeout_seconds, console)
+    complete = await _follow(access, results, team, timeout_seconds, console)
     return _conclude(console, access, list(results.values()), complete=complete)
 
 
@@ -157,15 +164,9 @@ async def _publish_damaged(client: httpx.AsyncClient, access: Access, package: b
     blobs.path_of(first_secret.input_digest).unlink(missing_ok=True)
 
 
-async def _newest_cursor(access: Access) -> int:
-    """The cursor after which the demo's verdicts come."""
-    async with httpx.AsyncClient(base_url=access.verdicts_url, headers=access.authorization, timeout=30) as client:
-        response = await client.get("/v1/verdicts/head")
-        response.raise_for_status()
-        return int(response.json()["cursor"])
-
-
-async def _submit_all(client: httpx.AsyncClient, access: Access, programs: Sequence[DemoProgram]) -> dict[str, Given]:
+async def _submit_all(
+    client: httpx.AsyncClient, access: Access, programs: Sequence[DemoProgram], team: str
+) -> dict[str, Given]:
     """Submits every program by its door and returns what is awaited, by submission id."""
     producer = await start_producer(access.kafka_bootstrap)
     writer = EventWriter(producer, source="/assize/demo")
@@ -175,19 +176,19 @@ async def _submit_all(client: httpx.AsyncClient, access: Access, programs: Seque
         for program in programs:
             request_id = f"demo-{random_id()}"
             if program.door == "intake":
-                await _submit_by_intake(writer, access.tenant, program, request_id, clock.now_us())
+                await _submit_by_intake(writer, access.tenant, program, request_id, team, clock.now_us())
             else:
-                await _submit_by_http(client, program, request_id)
+                await _submit_by_http(client, program, request_id, team)
             results[submission_id(access.tenant, request_id)] = Given(program=program)
     finally:
         await producer.stop()
     return results
 
 
-async def _submit_by_http(client: httpx.AsyncClient, program: DemoProgram, request_id: str) -> None:
+async def _submit_by_http(client: httpx.AsyncClient, program: DemoProgram, request_id: str, team: str) -> None:
     response = await client.post(
         "/v1/submissions",
-        data={"problem": program.problem, "language": program.language, "team": "demo"},
+        data={"problem": program.problem, "language": program.language, "team": team},
         files={"files": (program.path.name, program.path.read_bytes())},
         headers={"idempotency-key": request_id},
     )
@@ -196,11 +197,11 @@ async def _submit_by_http(client: httpx.AsyncClient, program: DemoProgram, reque
 
 
 async def _submit_by_intake(
-    writer: EventWriter, tenant: str, program: DemoProgram, request_id: str, now_us: int
+    writer: EventWriter, tenant: str, program: DemoProgram, request_id: str, team: str, now_us: int
 ) -> None:
     event = SubmissionRequested(
         request_id=request_id,
-        team="demo",
+        team=team,
         problem=program.problem,
         language=program.language,
         files=(IntakeFile(name=program.path.name, content=program.path.read_bytes()),),
@@ -210,7 +211,7 @@ async def _submit_by_intake(
 
 
 async def _follow(
-    access: Access, results: Mapping[str, Given], cursor: int, timeout_seconds: int, console: Console
+    access: Access, results: Mapping[str, Given], team: str, timeout_seconds: int, console: Console
 ) -> bool:
     """Shows verdicts as they are pushed until all came; False when the time was up first."""
     with Live(
@@ -218,7 +219,7 @@ async def _follow(
     ) as live:
         try:
             async with asyncio.timeout(timeout_seconds):
-                async for verdict in _pushed(access, cursor):
+                async for verdict in _pushed(access, team):
                     given = results.get(verdict["submission_id"])
                     if given is None:
                         continue
@@ -236,13 +237,14 @@ async def _follow(
     return False
 
 
-async def _pushed(access: Access, cursor: int) -> AsyncIterator[dict[str, Any]]:
-    """Verdicts from the WebSocket, resumed at the cursor whenever the connection ends."""
+async def _pushed(access: Access, team: str) -> AsyncIterator[dict[str, Any]]:
+    """Verdicts of the team from the WebSocket, resumed at the cursor whenever the connection ends."""
+    cursor = 0
     url = access.verdicts_url.replace("http", "ws", 1)
     while True:
         try:
             async with websockets.connect(
-                f"{url}/v1/verdicts/stream?after={cursor}", additional_headers=access.authorization
+                f"{url}/v1/verdicts/stream?after={cursor}&team={team}", additional_headers=access.authorization
             ) as socket:
                 async for message in socket:
                     verdict = json.loads(message)
