@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from services.chassis.settings import CommonSettings
 from services.executor.core.plan import MEBIBYTE, Requirement
 from services.executor.core.pool import IDLE_SANDBOX_BYTES, PoolBounds
-from services.executor.core.ports import DEFAULT_FOLDER_LIMITS
+from services.executor.core.ports import DEFAULT_FOLDER_LIMITS, FolderLimits
 
 
 class ExecutorSettings(CommonSettings):
@@ -86,6 +86,11 @@ class ExecutorSettings(CommonSettings):
         count = self.slots if self.slots is not None else max(1, len(cpus) - 1)
         return tuple(cpus[-count:]) if self.pin_cpus else (None,) * count
 
+    def spare_cpu(self) -> int | None:
+        """A CPU that no slot has, for work that must not disturb a judgement; None when there is none."""
+        taken = set(self.slot_cpus())
+        return next((cpu for cpu in sorted(os.sched_getaffinity(0)) if self.pin_cpus and cpu not in taken), None)
+
     def bounds(self) -> PoolBounds:
         return PoolBounds(
             min_warm=self.min_warm,
@@ -99,7 +104,7 @@ class ExecutorSettings(CommonSettings):
             image_digest=image_digest,
             memory_limit_bytes=self.sandbox_memory_mb * MEBIBYTE,
             process_limit=self.sandbox_processes,
-            folders=DEFAULT_FOLDER_LIMITS.__class__(
+            folders=FolderLimits(
                 artifact_bytes=DEFAULT_FOLDER_LIMITS.artifact_bytes,
                 artifact_inodes=DEFAULT_FOLDER_LIMITS.artifact_inodes,
                 work_bytes=self.workdir_bytes,

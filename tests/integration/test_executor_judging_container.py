@@ -5,11 +5,9 @@ import contextlib
 import docker
 import pytest
 
-from bench.instant_isolation import prove_nothing
 from schemas.events import JudgementCompleted, LimitKind, Verdict
 from schemas.evidence import decode_evidence
-from services.executor.adapters.engine import container_isolation, sealed_inputs
-from services.executor.adapters.process import Backend
+from services.executor.adapters.engine import container_backend
 from tests.integration.executor_desk import MIB, executor_at_desk
 
 TESTS = [(b"1 2\n", b"3\n"), (b"20 22\n", b"42\n")]
@@ -51,14 +49,7 @@ LIMITS = {Verdict.TLE: LimitKind.CPU_TIME, Verdict.MLE: LimitKind.MEMORY, Verdic
 
 @contextlib.asynccontextmanager
 async def container_executor(stack, tmp_path, **changes):
-    def backend(settings, blobs, incarnation) -> Backend:
-        return Backend(
-            isolation=container_isolation(settings, incarnation),
-            inputs=sealed_inputs(settings, blobs),
-            prove=prove_nothing,
-        )
-
-    async with executor_at_desk(stack, tmp_path, backend, **changes) as desk:
+    async with executor_at_desk(stack, tmp_path, container_backend, **changes) as desk:
         await desk.capacity(lambda report: len([p for p in report.pools if p.serving]) == 4, 100)
         yield desk
 
