@@ -125,7 +125,7 @@ STAMP=$(cat requirements.lock pyproject.toml deploy/local/uv-requirements.txt - 
 $CHECKOUT $("$PYTHON" -c 'import sys; print(sys.version)')
 END
 )
-pip_setting() { "$UV_HOME/bin/python" -m pip config get "$1" 2>/dev/null || true; }
+pip_setting() { "$UV_HOME/bin/python" -m pip config list 2>/dev/null | sed -n "s/^$1='\(.*\)'\$/\1/p" | head -n 1; }
 make_venv() {
   export UV_CACHE_DIR="$CACHE/uv-cache" UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=180
   export UV_SYSTEM_CERTS=1 # those of the machine, as apt and pip use them
