@@ -36,7 +36,7 @@ _COMMANDS: Final[dict[str, _Place]] = {
     "problem": _Place("problems", "problem", "Add and list problem packages."),
     "languages": _Place("machine", "languages", "What can be judged."),
     "pools": _Place("machine", "pools", "Executors, pools, warm sandboxes and queues."),
-    "preflight": _Place("machine", "preflight", "Prove each limit in a real sandbox of each pool."),
+    "preflight": _Place("preflight", "preflight", "Prove each limit in a real sandbox of each pool."),
     "rebuild": _Place("rebuild", "rebuild", "Project the topics from zero and compare with what is served."),
     "demo": _Place("demo", "demo", "Judge the example programs and compare the verdicts."),
 }
