@@ -9,7 +9,18 @@ from aiokafka.structs import TopicPartition
 
 from schemas.codec import decode
 from schemas.errors import PoisonEvent
-from schemas.events import ContestRegistered, ProblemPublished, QueueReported, SubmissionReceived
+from schemas.events import (
+    ContestRegistered,
+    JudgementAssigned,
+    JudgementConcluded,
+    LeaseRevoked,
+    PolicyChanged,
+    ProblemPublished,
+    QueueReported,
+    SchedulerSnapshotTaken,
+    SubmissionQueued,
+    SubmissionReceived,
+)
 from schemas.topics import CONTESTS, DECISIONS, PROBLEMS, SUBMISSIONS
 from services.chassis.kafka import Incoming, start_consumer
 from services.chassis.logs import logger
@@ -90,8 +101,18 @@ class Follower:
                 self._registry.fold_submission(event, offset=incoming.offset)
             case QueueReported():
                 self._registry.fold_queue(event)
+                self._registry.fold_applied(incoming.partition, event.applied)
+            case (
+                SubmissionQueued()
+                | JudgementAssigned()
+                | LeaseRevoked()
+                | JudgementConcluded()
+                | PolicyChanged()
+                | SchedulerSnapshotTaken()
+            ):
+                self._registry.fold_applied(incoming.partition, event.applied)
             case _:
-                pass  # The scheduler's other decisions are not ingest's concern.
+                self._counters.poison(topic=incoming.topic)
 
     def _start(self, partition: TopicPartition, first: int, end: int) -> int:
         if partition.topic == DECISIONS.name:

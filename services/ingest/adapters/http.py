@@ -1,5 +1,8 @@
-"""Ingest's HTTP interface. Every refusal is a problem document that says what was expected and what came."""
+"""Ingest's HTTP interface. Every refusal is a problem document that says what was expected and what came.
 
+Annotations are read when a handler is defined (no `from __future__ import annotations`): the handlers are nested, and
+FastAPI could not find the names of their dependencies later.
+"""
 
 import asyncio
 import datetime as dt

@@ -7,7 +7,7 @@ record of a key counts.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -62,6 +62,7 @@ class Registry:
         self._contests: dict[tuple[str, str], ContestRegistered] = {}
         self._queues: dict[int, QueueReported] = {}
         self._newest_submission: dict[int, int] = {}
+        self._newest_queued: dict[int, int] = {}
 
     def fold_problem(self, event: ProblemPublished) -> None:
         self._problems[event.tenant, event.problem] = event
@@ -71,6 +72,12 @@ class Registry:
 
     def fold_queue(self, event: QueueReported) -> None:
         self._queues[event.cell] = event
+
+    def fold_applied(self, cell: int, applied: Mapping[str, int]) -> None:
+        """Takes note of how far the scheduler has read, which every decision tells."""
+        offset = applied.get(f"{SUBMISSIONS.name}/{cell}")
+        if offset is not None:
+            self._newest_queued[cell] = max(offset, self._newest_queued.get(cell, -1))
 
     def fold_submission(self, event: SubmissionReceived, *, offset: int) -> None:
         """Takes note of a submission that lies at `offset` of its cell's partition."""
@@ -101,13 +108,12 @@ class Registry:
     def waiting(self, cell: int) -> tuple[int, int] | None:
         """(submissions that wait in a cell, most that may), or None before its first report.
 
-        To what the scheduler reported is added what it had not read then; a scheduler that stands still must not let
-        the log run full.
+        To what the scheduler reported is added what it has not read yet; a scheduler that stands still must not let
+        the log run full. How far it has read is taken from all its decisions: it reports a queue only when that changed.
         """
         report = self._queues.get(cell)
         if report is None:
             return None
-        folded = report.applied.get(f"{SUBMISSIONS.name}/{cell}")
-        newest = self._newest_submission.get(cell)
-        unread = 0 if folded is None or newest is None else max(0, newest - folded)
+        queued, newest = self._newest_queued.get(cell), self._newest_submission.get(cell)
+        unread = 0 if queued is None or newest is None else max(0, newest - queued)
         return report.queued + unread, report.bound
