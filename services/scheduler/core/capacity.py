@@ -26,7 +26,6 @@ def hear(turn: Turn, report: CapacityReported) -> None:
     for judgement, lease in state.leases_of(report.executor):
         if lease.assigned.incarnation != report.incarnation:
             detail = f"expected incarnation {lease.assigned.incarnation}, came {report.incarnation}"
-            _supersede(turn, report.executor, lease.assigned.incarnation)
             interrupt(turn, judgement, reason=RevocationReason.EXECUTOR_LOST, detail=detail)
     is_same_offer = view is not None and _offer(view.report) == _offer(report)
     fresh = ExecutorView(
@@ -53,6 +52,7 @@ def lose_silent(turn: Turn) -> None:
     state, bound_us = turn.state, turn.rules.executor_silence_us
     for executor in [name for name, view in state.executors.items() if turn.now_us - view.seen_at_us > bound_us]:
         del state.executors[executor]
+        state.superseded.pop(executor, None)
         _revoke_all(turn, executor)
     if turn.now_us - state.started_at_us > bound_us:
         for executor in [name for name in state.leased if name not in state.executors]:
@@ -84,13 +84,16 @@ def _reconcile(turn: Turn, view: ExecutorView) -> None:
 
 
 def _is_older(report: CapacityReported, view: ExecutorView | None) -> bool:
-    return (
-        view is not None and view.report.incarnation == report.incarnation and report.sequence <= view.report.sequence
-    )
+    """Within an incarnation its counter tells; between two, the clock of the host that both ran on."""
+    if view is None:
+        return False
+    if view.report.incarnation == report.incarnation:
+        return report.sequence <= view.report.sequence
+    return report.at_us <= view.report.at_us
 
 
 def _supersede(turn: Turn, executor: str, incarnation: str) -> None:
-    """An incarnation that was followed by another one never counts again, however late its reports come."""
+    """A process that was followed by another counts no more while that one lives: two must not take turns."""
     known = turn.state.superseded.setdefault(executor, [])
     if incarnation not in known:
         known.append(incarnation)

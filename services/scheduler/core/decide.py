@@ -69,6 +69,7 @@ def decide(
     """Takes one input; the decisions on it are already folded into `state` when it returns."""
     now_us = _advance(state, now_us)
     turn = Turn(state=state, now_us=now_us, rules=rules, signer=signer)
+    open_with_rules(turn)
     match event:
         case SubmissionReceived() | JudgementRequested():
             _queue(turn, event.work, traceparent)
@@ -77,11 +78,10 @@ def decide(
         case CapacityReported():
             hear(turn, event)
         case JudgementStarted() | RunsFinished():
-            return ()
+            pass
         case JudgementCompleted() | JudgementFaulted() | AssignmentRefused():
             _end(turn, event)
         case Tick():
-            open_with_rules(turn)
             lose_silent(turn)
             _expire(turn)
             _wake(turn)

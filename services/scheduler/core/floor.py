@@ -43,16 +43,18 @@ class Floor:
         self._rules = rules
         self._open = {name: view for name, view in state.executors.items() if is_open(state, view)}
         self._free: dict[str, int] = {}
-        self._used: Counter[str] = Counter()
+        # Everything that is leased counts, on executors that take nothing new as well; there, what it fills is all
+        # the capacity that they have.
+        self._used: Counter[str] = +state.running
+        slots = sum(len(held) for name, held in state.leased.items() if name not in self._open)
         for name, view in self._open.items():
             leased = state.leased.get(name, {})
-            self._used.update(judgement.work.language for judgement in leased.values())
             known = {(judgement.judgement_id, judgement.lease_epoch) for judgement in leased.values()}
             others = len(view.running - view.ended - known)
             self._used[_OF_NOBODY_KNOWN] += others
             self._free[name] = view.report.slots - len(leased) - others
+            slots += view.report.slots
         self._reserved = {pool.language: pool.reserved for pool in state.pools.values()}
-        slots = sum(view.report.slots for view in self._open.values())
         self._shared = max(0, slots - sum(self._reserved.values()))
 
     @property

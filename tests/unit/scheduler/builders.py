@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,7 @@ from services.scheduler.core.state import CellState, Decision, fold
 
 NOW_US = 1_700_000_000 * SECOND_US
 LANGUAGES = ("c", "cpp", "java", "python3")
+_LATER_US = itertools.count(NOW_US)
 SUBMISSIONS = "assize.submissions.v1/0"
 
 
@@ -153,10 +155,12 @@ def capacity(
     pools: tuple[PoolReport, ...] | None = None,
     draining: bool = False,
     health: str = "",
+    at_us: int | None = None,
 ) -> CapacityReported:
+    """A report; each is made later than the one before unless told otherwise."""
     return CapacityReported(
         event_id=event_id("CapacityReported", executor, incarnation, sequence),
-        at_us=NOW_US,
+        at_us=next(_LATER_US) if at_us is None else at_us,
         executor=executor,
         incarnation=incarnation,
         cell=0,

@@ -322,6 +322,15 @@ class TestExecutors:
         assert desk.state.counts["stale_reports"] == 1
         assert only(desk.take(received("one")), JudgementAssigned).incarnation == "second"
 
+    def test_a_late_report_of_an_earlier_process_is_ignored(self) -> None:
+        desk = Desk()
+        late = capacity("alpha", 5)
+        desk.take(capacity("alpha", 1, incarnation="second"))
+        assert desk.take(late) == []
+        assert only(desk.take(received("one")), JudgementAssigned).incarnation == "second"
+        assert desk.take(capacity("alpha", 2, incarnation="second", running=[(work("one").judgement_id, 1)])) == []
+        assert desk.state.counts["stale_reports"] == 1
+
     def test_an_older_report_is_ignored(self) -> None:
         desk = Desk()
         desk.take(capacity("alpha", 5, slots=0))
