@@ -72,19 +72,24 @@ def remove(folders: Folders) -> Leftovers:
     return find(folders)
 
 
-def end_process(pid: int, *, grace_seconds: float) -> None:
-    """Asks one process to leave, stops it hard after the grace, and returns when it has ended."""
+def await_end(pid: int, *, patience_seconds: float) -> bool:
+    """Waits for a process to end; whether it has."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return True
     try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            _signal([pid], number)
-            if select.select([descriptor], [], [], grace_seconds)[0]:
-                return
+        return bool(select.select([descriptor], [], [], patience_seconds)[0])
     finally:
         os.close(descriptor)
+
+
+def end_process(pid: int, *, grace_seconds: float) -> None:
+    """Asks one process to leave, stops it hard after the grace, and returns when it has ended."""
+    _signal([pid], signal.SIGTERM)
+    if not await_end(pid, patience_seconds=grace_seconds):
+        _signal([pid], signal.SIGKILL)
+        await_end(pid, patience_seconds=grace_seconds)
 
 
 def end_members(folders: Folders) -> None:

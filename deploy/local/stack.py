@@ -289,11 +289,9 @@ def _stop_programs(supervisor: Supervisor, names: Sequence[str]) -> None:
 
 
 def _shut_down(supervisor: Supervisor) -> None:
-    deadline = time.monotonic() + _STOP_DEADLINE_SECONDS
     try:
+        pid = supervisor.pid()
         supervisor.shutdown()
-        while time.monotonic() < deadline:
-            supervisor.pid()
-            time.sleep(0.05)
     except Unreachable:
         return
+    leftovers.await_end(pid, patience_seconds=_STOP_DEADLINE_SECONDS)

@@ -23,6 +23,8 @@ from deploy.local.folders import PROJECT_ROOT, Folders, StackRefused, clean_envi
 
 _LOG_BYTES: Final = 16 * 1024 * 1024
 _LOG_COPIES: Final = 3
+_SHUTTING_DOWN: Final = 6
+"""supervisord's fault code for every call after `shutdown`."""
 
 
 class ProgramState(enum.StrEnum):
@@ -153,6 +155,10 @@ class Supervisor:
     def _call(self, method: str, *arguments: str | bool) -> object:
         try:
             called: object = getattr(self._server, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:
+                raise Unreachable(f"the supervisor on {self._path} is leaving") from fault
+            raise
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"no supervisor answers on {self._path}: {error}") from error
         finally:
