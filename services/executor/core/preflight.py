@@ -218,6 +218,12 @@ def _left(outcome: RunOutcome) -> Seen:
     return f"{outcome.stopped_processes} stopped", _well(outcome) and outcome.stopped_processes >= 1
 
 
+def _writable(outcome: RunOutcome) -> Seen:
+    folders = sorted(_text(outcome).split())
+    return " ".join(folders) or f"nothing ({_ended(outcome)})", _well(outcome) and folders == list(_OPEN_FOLDERS)
+
+
+_OPEN_FOLDERS: Final = ("/tmp", "/work")  # noqa: S108 - the sandbox's own
 _SHORT_WALL_NS: Final = 200_000_000
 
 EXCEEDINGS: Final[tuple[Exceeding, ...]] = (
@@ -304,10 +310,7 @@ EXCEEDINGS: Final[tuple[Exceeding, ...]] = (
         how="a file is made at every mount point and in every usual folder",
         expected="only /tmp and /work take it",
         arguments=("writable",),
-        judge=lambda outcome: (
-            " ".join(sorted(_text(outcome).split())),
-            _well(outcome) and set(_text(outcome).split()) == {"/tmp", "/work"},  # noqa: S108 - the sandbox's own
-        ),
+        judge=_writable,
     ),
     Exceeding(
         limit="privileges",
