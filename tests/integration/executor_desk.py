@@ -7,7 +7,7 @@ import dataclasses
 import socket
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,8 @@ class Seen:
 class Desk:
     """One executor's counterpart. Records are read from the moment the desk opened."""
 
-    def __init__(self, *, executor, keys: Path, blobs: FolderBlobStore, scheduler: SigningKey, ring: KeyRing) -> None:
+    def __init__(self, *, executor: str, blobs: FolderBlobStore, scheduler: SigningKey, ring: KeyRing) -> None:
         self.executor = executor
-        self.keys = keys
         self.blobs = blobs
         self.scheduler = scheduler
         self.ring = ring
@@ -228,54 +227,94 @@ class Desk:
         )
 
 
-@asynccontextmanager
-async def executor_at_desk(stack, tmp_path: Path, make_backend: MakeBackend, **changes: Any):
-    """A live executor of its own name and state folder on the stack's Kafka, and the desk that it reports to."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A state folder and a name of an executor's own, with the stack's keys and images."""
+
+    name: str
+    state: Path
+    key_path: Path
+    stack: Any
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """Of an executor process."""
+        return {
+            "PATH": "/usr/bin:/bin",
+            "ASSIZE_KAFKA_BOOTSTRAP": self.stack.kafka_bootstrap,
+            "ASSIZE_STATE_DIR": str(self.state),
+            "ASSIZE_EXECUTOR_NAME": self.name,
+            "ASSIZE_EXECUTOR_IMAGES_FILE": str(self.stack.folders.images_file),
+            "ASSIZE_EXECUTOR_HTTP_PORT": str(free_port()),
+            "ASSIZE_EXECUTOR_DRAIN_SECONDS": "1",
+            "ASSIZE_EXECUTOR_MIN_WARM": "1",
+            "ASSIZE_EXECUTOR_MAX_WARM": "1",
+            "DOCKER_HOST": self.stack.docker_host,
+        } | changes
+
+
+@contextmanager
+def executor_place(stack, tmp_path: Path):
+    """Makes the folder and the key of an executor; takes the key away again."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     state = tmp_path / name
     state.mkdir()
     (state / "keys").symlink_to(stack.folders.keys)
     key_path = stack.folders.keys / f"executor-{name}.key"
-    own = SigningKey.load_or_create(key_path)
-    scheduler = SigningKey.load(stack.folders.keys / "scheduler.key")
-    settings = ExecutorSettings(
-        **{
-            "kafka_bootstrap": stack.kafka_bootstrap,
-            "state_dir": state,
-            "name": name,
-            "docker_host": stack.docker_host,
-            "images_file": stack.folders.images_file,
-            "http_port": free_port(),
-            "slots": 1,
-            "drain_seconds": 1,
-        }
-        | changes
-    )
+    SigningKey.load_or_create(key_path)
+    try:
+        yield Place(name=name, state=state, key_path=key_path, stack=stack)
+    finally:
+        key_path.unlink()
+
+
+@asynccontextmanager
+async def desk_of(place: Place):
+    """The desk that an executor of this place reports to."""
+    own = SigningKey.load(place.key_path)
     desk = Desk(
-        executor=name,
-        keys=stack.folders.keys,
-        blobs=FolderBlobStore(settings.blobs_dir),
-        scheduler=scheduler,
+        executor=place.name,
+        blobs=FolderBlobStore(place.state / "blobs"),
+        scheduler=SigningKey.load(place.stack.folders.keys / "scheduler.key"),
         ring=KeyRing({own.key_id: own.public_key}),
     )
-    stopping = asyncio.Event()
-    async with desk.open(stack.kafka_bootstrap):
-        running = asyncio.create_task(live(settings, stopping, make_backend))
-        desk.settings = settings
-        desk.stopping = stopping
-        desk.running = running
-        waking: list[asyncio.Task[None]] = []
-        running.add_done_callback(lambda _: waking.append(asyncio.ensure_future(desk.ended())))
-        try:
-            yield desk
-            # A process that ended by itself tells why.
-            if running.done():
-                running.result()
-        finally:
-            stopping.set()
-            async with asyncio.timeout(30):
-                await asyncio.gather(running, *waking, return_exceptions=True)
-            key_path.unlink()
+    async with desk.open(place.stack.kafka_bootstrap):
+        yield desk
+
+
+@asynccontextmanager
+async def executor_at_desk(stack, tmp_path: Path, make_backend: MakeBackend, **changes: Any):
+    """A live executor in this process, of its own name and state folder on the stack's Kafka, and its desk."""
+    with executor_place(stack, tmp_path) as place:
+        settings = ExecutorSettings(
+            **{
+                "kafka_bootstrap": stack.kafka_bootstrap,
+                "state_dir": place.state,
+                "name": place.name,
+                "docker_host": stack.docker_host,
+                "images_file": stack.folders.images_file,
+                "http_port": free_port(),
+                "slots": 1,
+                "drain_seconds": 1,
+            }
+            | changes
+        )
+        stopping = asyncio.Event()
+        async with desk_of(place) as desk:
+            running = asyncio.create_task(live(settings, stopping, make_backend))
+            waking: list[asyncio.Task[None]] = []
+            running.add_done_callback(lambda _: waking.append(asyncio.ensure_future(desk.ended())))
+            desk.settings = settings
+            desk.stopping = stopping
+            desk.running = running
+            try:
+                yield desk
+                # A process that ended by itself tells why.
+                if running.done():
+                    running.result()
+            finally:
+                stopping.set()
+                async with asyncio.timeout(30):
+                    await asyncio.gather(running, *waking, return_exceptions=True)
 
 
 def free_port() -> int:
