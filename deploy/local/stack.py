@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from deploy.images.build import ensure_images
@@ -31,6 +32,8 @@ _PORTS: Final = ("kafka", "kafka_controller", "postgres", *SERVICES)
 _ENGINE_DEADLINE_SECONDS: Final = 60.0
 _SERVICE_DEADLINE_SECONDS: Final = 60.0
 _STOP_DEADLINE_SECONDS: Final = 45.0
+_ATTEMPTS: Final = 6
+"""Starts of one program, each of which ended, after which `up` says so instead of waiting on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +195,9 @@ async def _start_engines(supervisor: Supervisor, stack: Stack, progress: Progres
             supervisor.start_program(name)
     for name, probe in probes.items():
         with progress.step(name if name in stack.embedded else f"{name} (given)"):
-            await _await_program(supervisor, name, probe, _ENGINE_DEADLINE_SECONDS, embedded=name in stack.embedded)
+            await _await_program(
+                supervisor, stack.folders, name, probe, _ENGINE_DEADLINE_SECONDS, embedded=name in stack.embedded
+            )
 
 
 async def _start_services(supervisor: Supervisor, stack: Stack, services: Sequence[str], progress: Progress) -> None:
@@ -201,20 +206,34 @@ async def _start_services(supervisor: Supervisor, stack: Stack, services: Sequen
     for name in services:
         with progress.step(name):
             probe = service_probe(stack.ports[name])
-            await _await_program(supervisor, name, probe, _SERVICE_DEADLINE_SECONDS, embedded=True)
+            await _await_program(supervisor, stack.folders, name, probe, _SERVICE_DEADLINE_SECONDS, embedded=True)
 
 
 async def _await_program(
-    supervisor: Supervisor, name: str, probe: Probe, deadline_seconds: float, *, embedded: bool
+    supervisor: Supervisor, folders: Folders, name: str, probe: Probe, deadline_seconds: float, *, embedded: bool
 ) -> None:
+    attempts: set[int] = set()
+
     def gave_up() -> str | None:
         if not embedded:
             return None
         status = supervisor.status()[name]
-        return status.reason or "it gave up" if status.state is ProgramState.FATAL else None
+        if status.pid is not None:
+            attempts.add(status.pid)
+        if status.state is not ProgramState.FATAL and len(attempts) < _ATTEMPTS:
+            return None
+        return f"it ended {len(attempts)} times; its last words: {_last_words(folders.logs / f'{name}.log')}"
 
     advice = f"read `assize logs {name}`" if embedded else f"see that the {name} whose address was given runs"
     await await_ready(name, probe, deadline_seconds=deadline_seconds, gave_up=gave_up, advice=advice)
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return "none"
+    return " | ".join(line.strip()[:300] for line in lines[-3:]) or "none"
 
 
 async def _furnish(settings: StackSettings, stack: Stack, progress: Progress) -> None:
