@@ -34,6 +34,8 @@ _COMMANDS: Final[dict[str, _Place]] = {
     "watch": _Place("submissions", "watch", "Show verdicts as they come."),
     "show": _Place("submissions", "show", "One submission with its judgements and runs."),
     "problem": _Place("problems", "problem", "Add and list problem packages."),
+    "contest": _Place("contests", "contest", "Register and list contests."),
+    "token": _Place("tokens", "token", "Create and list access tokens."),
     "languages": _Place("machine", "languages", "What can be judged."),
     "pools": _Place("machine", "pools", "Executors, pools, warm sandboxes and queues."),
     "preflight": _Place("preflight", "preflight", "Prove each limit in a real sandbox of each pool."),

@@ -7,14 +7,13 @@ folder, with the token that `assize up` left there for its owner.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from deploy.local.folders import Folders
+from deploy.local.folders import Folders, inherited_environment
 from deploy.local.furnish import LOCAL_TENANT
 
 DEFAULT_STATE = "/var/lib/assize/local"
@@ -49,13 +48,14 @@ def open_access() -> Access:
     Raises:
         StackUnreachable: neither does.
     """
-    folders = Folders(state=Path(os.environ.get("ASSIZE_STATE_DIR") or DEFAULT_STATE))
+    environment = inherited_environment()
+    folders = Folders(state=Path(environment.get("ASSIZE_STATE_DIR") or DEFAULT_STATE))
     known: dict[str, str] = {}
     if folders.stack_file.exists():
         known = json.loads(folders.stack_file.read_text())
-    ingest_url = os.environ.get("ASSIZE_URL") or known.get("ingest_url")
-    verdicts_url = os.environ.get("ASSIZE_VERDICTS_URL") or known.get("verdicts_url")
-    token = os.environ.get("ASSIZE_TOKEN") or (
+    ingest_url = environment.get("ASSIZE_URL") or known.get("ingest_url")
+    verdicts_url = environment.get("ASSIZE_VERDICTS_URL") or known.get("verdicts_url")
+    token = environment.get("ASSIZE_TOKEN") or (
         folders.cli_token.read_text().strip() if folders.cli_token.exists() else None
     )
     if ingest_url is None or verdicts_url is None or token is None:
