@@ -185,16 +185,13 @@ def _stack_cgroups(folders: Folders) -> list[Path]:
 def _members(cgroups: Iterable[Path]) -> set[int]:
     members: set[int] = set()
     for cgroup in cgroups:
-        for procs in cgroup.rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(cgroup):
             try:
-                members.update(int(line) for line in procs.read_text().split())
+                members.update(int(line) for line in (Path(folder) / "cgroup.procs").read_text().split())
             except OSError:
                 continue
-        try:
-            members.update(int(line) for line in (cgroup / "cgroup.procs").read_text().split())
-        except OSError:
-            continue
-    return members
+    # The kernel shows 0 for a process of another pid namespace, and signalling 0 would end this process's own group.
+    return members - {0}
 
 
 def _mounts(folders: Folders) -> list[str]:
