@@ -49,7 +49,8 @@ PROJECTED: tuple[topics.Topic, ...] = (
 """What is consumed, keys first: a signature is checked with keys that are read before it."""
 SIGNED = frozenset({topics.JUDGEMENTS.name, topics.CAPACITY.name})
 """Topics of executors: an event there counts only with that executor's signature."""
-LONGEST_NAME_CHARACTERS = 512
+LONGEST_NAME_BYTES = 512
+"""In UTF-8; the longest index over such names stays below what a page of Postgres can hold."""
 
 _TOPIC_EVENTS = {topic.name: frozenset(topic.events) for topic in (*PROJECTED, topics.CAPACITY)}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -111,10 +112,10 @@ def check_event(record: Record, event: Event) -> None:
     if record.topic in SIGNED:
         _check_signer(record, event)
     for label, text in _names(event):
-        if len(text) > LONGEST_NAME_CHARACTERS or "\x00" in text:
+        if len(text.encode()) > LONGEST_NAME_BYTES or "\x00" in text:
             raise PoisonEvent(
                 "bad_name",
-                f"expected {label} of at most {LONGEST_NAME_CHARACTERS} characters without NUL, came {text[:60]!r}",
+                f"expected {label} of at most {LONGEST_NAME_BYTES} bytes without NUL, came {text[:60]!r}",
             )
     for label, text in _ids(event):
         if _ID.fullmatch(text) is None:

@@ -1,233 +1,549 @@
-// The page of Assize. No build step and no framework; what a contestant wrote only ever becomes text.
-//
-// Pushed, not polled. WebSocket /v1/activity/stream (subprotocols "assize.v1" and "assize.token.<token>") sends
-//   {"kind": "snapshot", "submissions": [row, …newest first], "pools": pools}    once after connecting
-//   {"kind": "submission", "submission": row}                                    at every change of one
-//   {"kind": "pools", "pools": pools}                                            at every change of capacity or queue
-// A new connection begins with a new snapshot, so nothing is missed by being away.
+// The page of the verdict store. Everything that is shown goes through textContent: nothing that a contestant wrote is
+// ever interpreted, and the page's policy (Trusted Types, no inline code) would refuse it if it were.
+// The list and the pools are pushed over one WebSocket, which goes on from its cursor when it was cut.
+"use strict";
 
-const ROWS_SHOWN = 300;
-const RECONNECT_MS = [250, 500, 1000, 2000, 5000];
+const MOST_ROWS = 1000;
+const TOKEN = "assize.token";
+const THEME = "assize.theme";
+const $ = (id) => document.getElementById(id);
 
-const state = { rows: new Map(), pools: null, fresh: new Set(), filter: "", detail: null, token: null, attempts: 0, socket: null };
-const at = (id) => document.getElementById(id);
+const state = {
+  token: null,
+  socket: null,
+  retryMillis: 500,
+  cursor: null,
+  submissions: new Map(),
+  fresh: new Set(),
+  selected: null,
+  pools: null,
+  reachedEnd: false,
+  one: null,
+  oneRequest: 0,
+};
 
-// Elements are only made here, and every string goes in as text.
-function make(tag, attributes = {}, ...children) {
+/** An element with a class, attributes and children; strings become text. */
+function el(tag, options = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : String(value));
+  for (const [name, value] of Object.entries(options)) {
+    if (value === null || value === undefined) continue;
+    if (name === "class") element.className = value;
+    else element.setAttribute(name, String(value));
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
+  for (const child of children) {
+    if (child === null || child === undefined) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
   return element;
 }
 
-const milliseconds = (ns) => (ns === null || ns === undefined ? "" : `${(ns / 1e6).toLocaleString("en", { maximumFractionDigits: ns < 1e8 ? 1 : 0 })} ms`);
-const mebibytes = (bytes) => (bytes === null || bytes === undefined ? "" : `${(bytes / 2 ** 20).toFixed(1)} MiB`);
-const when = (text) => (text ? new Date(text) : null);
-const clock = (text) => { const date = when(text); return date ? date.toLocaleTimeString([], { hour12: false }) : ""; };
+const VERDICTS = {
+  AC: "Accepted", WA: "Wrong answer", TLE: "Time limit exceeded", MLE: "Memory limit exceeded",
+  RTE: "Run-time error", CE: "Compiler error", OLE: "Output limit exceeded", JE: "Judging error: our fault, not the team's",
+};
+const EVENTS = {
+  SubmissionReceived: "Received", SubmissionQueued: "Queued", JudgementRequested: "Judgement requested",
+  JudgementAssigned: "Assigned", LeaseRevoked: "Taken back", AssignmentRefused: "Assignment refused",
+  JudgementStarted: "Sandbox claimed", RunsFinished: "Tests run", JudgementCompleted: "Result signed",
+  JudgementFaulted: "Fault of ours", JudgementConcluded: "Concluded",
+};
 
-function badge(row) {
-  if (row.verdict) return make("span", { class: "badge", "data-verdict": row.verdict, title: VERDICTS[row.verdict] ?? "" }, row.verdict);
-  return make("span", { class: "badge waiting" }, row.status ?? "…");
-}
-const VERDICTS = { AC: "Correct", WA: "Wrong answer", CE: "Compile error", RTE: "Run-time error", TLE: "Time limit exceeded", MLE: "Memory limit exceeded", OLE: "Output limit exceeded", JE: "Judging error: our fault" };
-
-function meter(value, limit, label) {
-  const share = limit > 0 ? value / limit : 0;
-  const level = share >= 1 ? "over" : share >= 0.8 ? "high" : "low";
-  const fill = make("i");
-  fill.style.width = `${Math.min(100, share * 100).toFixed(1)}%`;
-  return make("span", { class: "meter", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": limit, "aria-valuenow": Math.min(value, limit), "data-level": level }, fill);
-}
-
-// ---- the list
-
-function matches(row) {
-  const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = [row.problem, row.team, row.language, row.verdict, row.status, row.contest, row.submission_id].join(" ").toLowerCase();
-  return words.every((word) => text.includes(word));
-}
-
-function drawRows() {
-  const shown = [...state.rows.values()].filter(matches).sort((a, b) => (a.submitted_at < b.submitted_at ? 1 : a.submitted_at > b.submitted_at ? -1 : a.submission_id < b.submission_id ? 1 : -1)).slice(0, ROWS_SHOWN);
-  const focused = document.activeElement?.dataset?.submission;
-  at("rows").replaceChildren(...shown.map(drawRow));
-  if (focused) at("rows").querySelector(`[data-submission="${CSS.escape(focused)}"]`)?.focus();
-  state.fresh.clear();
-  at("empty").hidden = state.rows.size > 0;
-  const counts = new Map();
-  for (const row of state.rows.values()) { const key = row.verdict ?? "waiting"; counts.set(key, (counts.get(key) ?? 0) + 1); }
-  at("tally").replaceChildren(...[...counts].sort().map(([key, count]) => make("span", {}, `${key} ${count}`)));
-}
-
-function drawRow(row) {
-  const open = () => { location.hash = `#/submissions/${encodeURIComponent(row.submission_id)}`; };
-  return make("tr", { tabindex: 0, "data-submission": row.submission_id, class: state.fresh.has(row.submission_id) ? "fresh" : null, onclick: open, onkeydown: (event) => { if (event.key === "Enter") open(); } },
-    make("td", {}, badge(row)), make("td", {}, row.problem), make("td", {}, row.language), make("td", { class: "wide" }, row.team ?? ""),
-    make("td", { class: "num" }, row.verdict ? milliseconds(row.cpu_time_ns) : ""), make("td", { class: "num wide" }, row.verdict ? mebibytes(row.memory_peak_bytes) : ""),
-    make("td", { class: "num" }, make("time", { datetime: row.submitted_at, title: row.submitted_at }, clock(row.submitted_at))));
-}
-
-// ---- one submission
-
-async function loadDetail(id) {
-  const response = await fetch(`/v1/submissions/${encodeURIComponent(id)}`, { headers: { authorization: `Bearer ${state.token}` } });
-  if (state.detail !== id) return;
-  if (response.status === 401) return signOut("The token was not accepted.");
-  if (!response.ok) return at("detail").replaceChildren(make("p", { class: "empty" }, response.status === 404 ? "No such submission (yet)." : `The server answered ${response.status}.`));
-  drawDetail(await response.json());
-}
-
-function fact(name, ...value) { return make("div", {}, make("dt", {}, name), make("dd", {}, ...value)); }
-
-function drawDetail(it) {
-  at("submission-title").replaceChildren(`${it.problem} `, badge(it));
-  const current = it.judgements.find((judgement) => judgement.current) ?? it.judgements.at(-1);
-  at("detail").replaceChildren(...[
-    make("dl", { class: "facts" }, fact("Submission", it.submission_id), fact("Language", it.language), fact("Team", it.team ?? "–"), fact("Contest", it.contest ?? "–"), fact("Received", it.submitted_at),
-      ...(current ? [fact("Largest CPU time", milliseconds(current.cpu_time_ns)), fact("Largest memory", mebibytes(current.memory_peak_bytes)), fact("Executor", current.executor ?? "–"), fact("Image", current.image_digest ?? "–")] : [])),
-    ...it.judgements.flatMap((judgement) => drawJudgement(judgement, it.judgements.length)),
-    make("h3", {}, "Source"),
-    ...(it.files ?? []).flatMap((file) => [make("p", { class: "soft" }, file.name), make("pre", { tabindex: 0 }, file.text ?? "(not text, or not kept)")]),
-    make("h3", {}, "History"),
-    make("ol", { class: "timeline" }, ...(it.timeline ?? []).map((entry) => make("li", {}, make("time", { datetime: entry.at }, `${clock(entry.at)} `), `${entry.event} `, make("span", { class: "soft" }, entry.detail ?? "")))),
-  ].filter(Boolean));
-}
-
-function drawJudgement(judgement, count) {
-  const compile = judgement.compile;
-  const limits = judgement.limits ?? {};
-  const parts = [];
-  if (count > 1) parts.push(make("h3", {}, "Judgement"), make("p", {}, badge(judgement), ` ${judgement.current ? "current" : "not current"}`));
-  for (const fault of judgement.faults ?? []) parts.push(make("p", { role: "note" }, `Fault at ${fault.stage} on ${fault.executor}: ${fault.message}`));
-  if (compile?.output) parts.push(make("h3", {}, "Compiler"), make("pre", { tabindex: 0 }, compile.output));
-  if (judgement.runs?.length) {
-    parts.push(make("h3", {}, `Tests (${judgement.runs.length}${judgement.tests_total ? ` of ${judgement.tests_total}` : ""})`),
-      make("table", { class: "scroll" }, make("thead", {}, make("tr", {}, ...["Test", "Verdict", "CPU time", "Memory", "How it ended"].map((name) => make("th", { scope: "col" }, name)))),
-        make("tbody", {}, ...judgement.runs.map((run) => make("tr", {}, make("td", {}, run.test), make("td", {}, badge(run)),
-          make("td", {}, milliseconds(run.cpu_time_ns), meter(run.cpu_time_ns, limits.cpu_time_limit_ns ?? 0, `CPU time of ${run.test}`)),
-          make("td", {}, mebibytes(run.memory_peak_bytes), meter(run.memory_peak_bytes, limits.memory_limit_bytes ?? 0, `Memory of ${run.test}`)),
-          make("td", {}, ending(run)))))));
-    for (const run of judgement.runs) for (const [name, text] of [["output", run.stdout], ["error output", run.stderr], ["validator", run.validator_message]]) {
-      if (text) parts.push(make("p", { class: "soft" }, `${run.test}: ${name}`), make("pre", { tabindex: 0 }, text));
-    }
+function badge(entry, size) {
+  if (entry.verdict) {
+    return el("span", { class: size ? `badge ${size}` : "badge", "data-verdict": entry.verdict, title: VERDICTS[entry.verdict] }, entry.verdict);
   }
-  return parts;
+  return el("span", { class: size ? `badge ${size}` : "badge", "data-status": entry.status || "queued" }, entry.status || "pending");
 }
 
-function ending(run) {
-  if (run.limit_expired && run.limit_expired !== "NONE") return `${run.limit_expired.toLowerCase().replace("_", " ")} limit`;
-  if (run.signal !== null && run.signal !== undefined) return `signal ${run.signal}`;
-  return run.exit_code === null || run.exit_code === undefined ? run.ending ?? "" : `exit ${run.exit_code}`;
+function seconds(ns) {
+  if (ns === null || ns === undefined) return "–";
+  const value = ns / 1e9;
+  return value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(2)} s`;
 }
 
-// ---- pools
-
-function drawPools() {
-  const pools = state.pools ?? { executors: [], pools: [], queue: [] };
-  const table = (headings, rows) => make("table", { class: "scroll" }, make("thead", {}, make("tr", {}, ...headings.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))))));
-  at("pools-detail").replaceChildren(
-    make("h3", {}, "Queue"),
-    table(["Cell", "Queued", "Running", "Bound", "Longest wait"], pools.queue.map((cell) => [cell.cell, cell.queued, cell.running, cell.bound, milliseconds(cell.oldest_wait_ns)])),
-    ...pools.queue.filter((cell) => cell.depths?.length).map((cell) => table(["Language", "Queued", "Running", "Held"], cell.depths.map((depth) => [depth.language, depth.queued, depth.running, depth.held ? `${depth.held}: ${depth.held_reason}` : 0]))),
-    make("h3", {}, "Executors"),
-    table(["Executor", "Slots", "State"], pools.executors.map((executor) => [executor.executor, make("span", {}, `${executor.running.length} of ${executor.slots}`, meter(executor.running.length, executor.slots, `Slots of ${executor.executor}`)), executor.alive === false ? "silent" : executor.health || (executor.draining ? "draining" : "well")])),
-    make("h3", {}, "Warm sandboxes"),
-    table(["Language", "Executor", "Isolation", "Warm", "Serving"], pools.pools.map((pool) => [pool.language, pool.executor, pool.isolation, make("span", {}, `${pool.warm} (${pool.min_warm}–${pool.max_warm})`, meter(pool.warm, pool.max_warm, `Warm sandboxes of ${pool.language}`)), pool.serving ? "yes" : pool.reason])));
+function mebibytes(bytes) {
+  if (bytes === null || bytes === undefined) return "–";
+  const value = bytes / 1048576;
+  return value < 10 ? `${value.toFixed(1)} MiB` : `${Math.round(value)} MiB`;
 }
 
-// ---- the stream
+/** A value, and how much of its limit it is. */
+function bar(value, limit, format) {
+  if (value === null || value === undefined || !limit) return el("span", { class: "quiet-text" }, "–");
+  const part = value / limit;
+  const level = el("span", { class: "level" });
+  level.style.width = `${Math.min(100, Math.max(part * 100, value > 0 ? 2 : 0))}%`;
+  const words = `${format(value)} of ${format(limit)}`;
+  return el(
+    "span",
+    { class: "bar", "data-over": part >= 1, "data-near": part >= 0.8 && part < 1, title: words },
+    el("span", {}, format(value)),
+    el("span", { class: "track", role: "img", "aria-label": words }, level),
+  );
+}
+
+function clock(iso) {
+  if (!iso) return "–";
+  const moment = new Date(iso);
+  const time = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return moment.toDateString() === new Date().toDateString() ? time : `${moment.toLocaleDateString()} ${time}`;
+}
+
+const short = (digest) => (digest ? digest.replace(/^sha256:/, "").slice(0, 12) : "–");
+
+/* ---- access ---- */
+
+function takeToken() {
+  const fragment = /^#token=(.+)$/.exec(location.hash);
+  if (fragment) {
+    sessionStorage.setItem(TOKEN, decodeURIComponent(fragment[1]));
+    history.replaceState(null, "", location.pathname + "#/");
+  }
+  state.token = sessionStorage.getItem(TOKEN);
+}
+
+async function ask(path) {
+  const answer = await fetch(path, { headers: { Authorization: `Bearer ${state.token}` } });
+  const body = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(body.detail || answer.statusText), { status: answer.status });
+  return body;
+}
+
+async function enter() {
+  try {
+    state.pools = await ask("/v1/pools");
+  } catch (error) {
+    if (error.status === 401 || error.status === 403) leave(error.message);
+    else retry();
+    return;
+  }
+  $("leave").hidden = false;
+  route();
+  connect();
+}
+
+function leave(reason) {
+  sessionStorage.removeItem(TOKEN);
+  state.token = null;
+  state.cursor = null;
+  state.submissions.clear();
+  state.pools = null;
+  if (state.socket) {
+    const socket = state.socket;
+    state.socket = null;
+    socket.close();
+  }
+  $("leave").hidden = true;
+  connection("off", "not connected");
+  $("sign-in-error").hidden = !reason;
+  $("sign-in-error").textContent = reason || "";
+  route();
+}
+
+/* ---- live ---- */
+
+function connection(kind, words) {
+  $("connection").dataset.state = kind;
+  $("connection").textContent = words;
+}
+
+function retry() {
+  connection("waiting", "connecting again…");
+  setTimeout(() => state.token && (state.socket === null ? enter() : connect()), state.retryMillis);
+  state.retryMillis = Math.min(8000, state.retryMillis * 2);
+}
 
 function connect() {
-  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/activity/stream`, ["assize.v1", `assize.token.${state.token}`]);
+  const address = new URL("/v1/activity/stream", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  if (state.cursor !== null) address.searchParams.set("after", state.cursor);
+  const socket = new WebSocket(address, ["assize.v1", `assize.token.${state.token}`]);
   state.socket = socket;
-  socket.addEventListener("message", (event) => { if (socket === state.socket) take(JSON.parse(event.data)); });
-  socket.addEventListener("close", (event) => {
-    if (socket !== state.socket) return;
-    if (event.code === 4401 || event.code === 4403) return signOut("The token was not accepted.");
-    show("lost", "connection lost, trying again");
-    setTimeout(connect, RECONNECT_MS[Math.min(state.attempts++, RECONNECT_MS.length - 1)]);
+  socket.addEventListener("open", () => {
+    state.retryMillis = 500;
+    connection("live", "live");
+  });
+  socket.addEventListener("message", (message) => take(JSON.parse(message.data)));
+  socket.addEventListener("close", () => {
+    if (state.socket !== socket) return;
+    state.socket = null;
+    retry();
   });
 }
 
 function take(message) {
-  if (message.kind === "snapshot") {
-    state.attempts = 0;
-    state.rows = new Map(message.submissions.map((row) => [row.submission_id, row]));
-    state.pools = message.pools;
-    show("live", "live");
-    drawPools();
-    if (state.detail) loadDetail(state.detail);
-  } else if (message.kind === "submission") {
-    const row = message.submission;
-    state.rows.set(row.submission_id, { ...state.rows.get(row.submission_id), ...row });
-    state.fresh.add(row.submission_id);
-    if (state.detail === row.submission_id) loadDetail(row.submission_id);
-  } else if (message.kind === "pools") {
-    state.pools = message.pools;
-    drawPools();
+  if (message.type === "snapshot" && state.cursor === null) state.submissions.clear();
+  if (message.cursor !== undefined) state.cursor = message.cursor;
+  if (message.pools) state.pools = message.pools;
+  const arrived = [];
+  for (const entry of message.submissions || []) {
+    const before = state.submissions.get(entry.submission_id);
+    if (message.type === "submissions" && (!before || before.verdict !== entry.verdict)) {
+      state.fresh.add(entry.submission_id);
+      if (entry.verdict) arrived.push(entry);
+    }
+    state.submissions.set(entry.submission_id, entry);
+  }
+  if (arrived.length) announce(arrived);
+  if (message.pools) drawPools();
+  if (message.submissions) {
+    drawList();
+    if (state.one && message.submissions.some((entry) => entry.submission_id === state.one)) showOne(state.one);
+  }
+}
+
+function announce(entries) {
+  const last = entries[0];
+  $("announcer").textContent = entries.length === 1
+    ? `${VERDICTS[last.verdict] || last.verdict} for ${last.problem}`
+    : `${entries.length} verdicts arrived`;
+}
+
+/* ---- list ---- */
+
+function ordered() {
+  const all = [...state.submissions.values()].sort((one, other) => other.position - one.position);
+  for (const entry of all.slice(MOST_ROWS)) state.submissions.delete(entry.submission_id);
+  return all.slice(0, MOST_ROWS);
+}
+
+function wanted(entry, words) {
+  const text = [entry.problem, entry.team, entry.language, entry.contest, entry.verdict || entry.status]
+    .filter(Boolean).join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+function drawList() {
+  const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const all = ordered();
+  const shown = all.filter((entry) => wanted(entry, words));
+  const rows = $("rows");
+  const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.id : undefined;
+  rows.replaceChildren(...shown.map(row));
+  state.fresh.clear();
+  if (focused) rows.querySelector(`a[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  const waiting = all.filter((entry) => entry.status !== "judged").length;
+  $("tally").textContent = all.length ? `${all.length} shown, ${waiting} being judged` : "";
+  $("empty").hidden = shown.length > 0;
+  $("empty").textContent = all.length ? "Nothing fits this filter." : "No submission yet. The first one appears here by itself.";
+  $("older").hidden = all.length < 50 || state.reachedEnd || all.length >= MOST_ROWS;
+}
+
+function row(entry) {
+  const limits = entry.limits || {};
+  const link = el("a", { href: `#/s/${encodeURIComponent(entry.submission_id)}`, "data-id": entry.submission_id }, entry.problem);
+  const line = el(
+    "tr",
+    {
+      class: state.fresh.has(entry.submission_id) ? "fresh" : null,
+      "data-id": entry.submission_id,
+      "aria-selected": entry.submission_id === state.selected,
+    },
+    el("td", {}, badge(entry)),
+    el("td", { class: "clip", title: entry.problem }, link),
+    el("td", { class: "wide" }, entry.language),
+    el("td", { class: "wide clip", title: entry.team }, entry.team || "–"),
+    el("td", {}, bar(entry.cpu_time_ns, limits.cpu_time_limit_ns, seconds)),
+    el("td", { class: "middle" }, bar(entry.memory_peak_bytes, limits.memory_limit_bytes, mebibytes)),
+    el("td", { class: "quiet-text" }, el("time", { datetime: entry.submitted_at, title: entry.submitted_at }, clock(entry.submitted_at))),
+  );
+  line.addEventListener("click", (event) => {
+    if (event.target instanceof Element && !event.target.closest("a") && !String(getSelection())) open(entry.submission_id);
+  });
+  return line;
+}
+
+async function older() {
+  const all = ordered();
+  const page = await ask(`/v1/submissions?limit=100&before=${all[all.length - 1].position}`);
+  for (const entry of page.submissions) state.submissions.set(entry.submission_id, entry);
+  state.reachedEnd = page.before === null;
+  drawList();
+}
+
+function move(step) {
+  const lines = [...$("rows").children];
+  if (!lines.length) return;
+  const at = lines.findIndex((line) => line.dataset.id === state.selected);
+  const next = lines[Math.min(lines.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
+  state.selected = next.dataset.id;
+  for (const line of lines) line.setAttribute("aria-selected", line === next);
+  next.querySelector("a").focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
+}
+
+function open(id) {
+  state.selected = id;
+  location.hash = `#/s/${encodeURIComponent(id)}`;
+}
+
+/* ---- one submission ---- */
+
+async function showOne(id) {
+  const request = ++state.oneRequest;
+  let found;
+  try {
+    found = await ask(`/v1/submissions/${encodeURIComponent(id)}`);
+  } catch (error) {
+    if (request === state.oneRequest) $("view-one").replaceChildren(back(), el("p", { class: "note" }, error.message));
     return;
   }
-  requestDraw();
+  if (request !== state.oneRequest || state.one !== id) return;
+  const current = found.judgements.find((judgement) => judgement.current) || found.judgements[found.judgements.length - 1];
+  const openBefore = new Set([...$("view-one").querySelectorAll("details[open]")].map((entry) => entry.dataset.key));
+  $("view-one").replaceChildren(
+    back(),
+    el("div", { class: "title" }, badge(found, "large"), el("h1", {}, found.problem), el("span", { class: "quiet-text" }, VERDICTS[found.verdict] || "is being judged")),
+    facts(found, current),
+    ...(current ? judgementParts(current) : []),
+    ...sources(found),
+    el("h2", {}, "History"),
+    timeline(found.timeline),
+  );
+  for (const entry of $("view-one").querySelectorAll("details")) entry.open = openBefore.has(entry.dataset.key);
+  document.title = `${found.verdict || found.status} · ${found.problem} · Assize`;
 }
 
-let drawing = false;
-function requestDraw() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => { drawing = false; drawRows(); });
+const back = () => el("a", { class: "back", href: "#/" }, "← Submissions");
+
+function facts(found, judgement) {
+  const limits = judgement ? judgement.limits : {};
+  const judged = Boolean(found.verdict);
+  const entries = [
+    ["CPU time", judged ? bar(judgement.cpu_time_ns, limits.cpu_time_limit_ns, seconds) : "–"],
+    ["Wall time", judged ? bar(judgement.wall_time_ns, limits.wall_time_limit_ns, seconds) : "–"],
+    ["Memory", judged ? bar(judgement.memory_peak_bytes, limits.memory_limit_bytes, mebibytes) : "–"],
+    ["Language", found.language],
+    ["Team", found.team || "–"],
+    ["Contest", found.contest || "–"],
+    ["Submitted", clock(found.submitted_at)],
+    ["Executor", (judgement && judgement.executor) || "–"],
+    ["Isolation", (judgement && judgement.isolation) || "–"],
+    ["Image", el("span", { class: "mono", title: judgement && judgement.image_digest }, short(judgement && judgement.image_digest))],
+    ["Problem version", el("span", { class: "mono", title: found.problem_version }, short(found.problem_version))],
+    ["Submission", el("span", { class: "mono", title: found.submission_id }, found.submission_id)],
+  ];
+  return el("dl", { class: "facts" }, ...entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
-function show(kind, text) { at("connection").dataset.state = kind; at("connection").textContent = text; }
+function judgementParts(judgement) {
+  const parts = [];
+  if (judgement.faults.length) {
+    parts.push(el("h2", {}, "Faults of ours"), el("div", { class: "frame" }, el("ul", {}, ...judgement.faults.map(
+      (fault) => el("li", {}, `${fault.executor} at ${fault.stage}${fault.message ? `: ${fault.message}` : ""}`)))));
+  }
+  if (judgement.compile) parts.push(...compilerPart(judgement.compile));
+  if (judgement.note) parts.push(el("p", { class: "quiet-text" }, judgement.note));
+  if (judgement.runs.length) {
+    const notRun = judgement.tests_total - judgement.runs.length;
+    parts.push(el("h2", {}, "Tests"), tests(judgement));
+    if (notRun > 0) parts.push(el("p", { class: "quiet-text" }, `${notRun} more not run: the verdict was decided`));
+  }
+  return parts;
+}
 
-// ---- where we are, keys, token, theme
+function compilerPart(report) {
+  const words = report.succeeded ? "compiled" : report.limit_expired !== "NONE" ? `stopped by its limit (${report.limit_expired})` : "failed";
+  const title = el("h2", {}, "Compiler ", el("span", { class: "state", "data-tone": report.succeeded ? "good" : "bad" }, `${words}, ${seconds(report.cpu_time_ns)}, ${mebibytes(report.memory_peak_bytes)}`));
+  return report.output ? [title, el("div", { class: "frame" }, el("pre", { class: "compiler", tabindex: 0 }, report.output))] : [title];
+}
+
+function ending(run) {
+  if (run.limit_expired !== "NONE") return `stopped: ${run.limit_expired.replace("_", " ").toLowerCase()} limit`;
+  if (run.ending === "EXITED") return run.exit_code === null ? "exited" : `exit ${run.exit_code}`;
+  if (run.ending === "SIGNALED") return run.signal === null ? "signal" : `signal ${run.signal}`;
+  return "sandbox lost";
+}
+
+function tests(judgement) {
+  const { limits } = judgement;
+  const lines = judgement.runs.flatMap((run) => {
+    const evidence = evidencePart(run);
+    const line = el(
+      "tr",
+      { class: evidence ? "joined" : null },
+      el("td", {}, badge(run)),
+      el("th", { scope: "row", class: "mono" }, run.test),
+      el("td", {}, bar(run.cpu_time_ns, limits.cpu_time_limit_ns, seconds)),
+      el("td", { class: "wide" }, bar(run.wall_time_ns, limits.wall_time_limit_ns, seconds)),
+      el("td", { class: "middle" }, bar(run.memory_peak_bytes, limits.memory_limit_bytes, mebibytes)),
+      el("td", { class: "quiet-text" }, ending(run)),
+    );
+    return evidence ? [line, evidence] : [line];
+  });
+  const head = ["Verdict", "Test", "CPU time", "Wall time", "Memory", "End"];
+  const classes = [null, null, null, "wide", "middle", null];
+  return el("div", { class: "frame" }, el("table", { class: "tests" },
+    el("caption", { class: "hidden-text" }, "Every test that was run, against its limits"),
+    el("thead", {}, el("tr", {}, ...head.map((name, at) => el("th", { scope: "col", class: classes[at] }, name)))),
+    el("tbody", {}, ...lines)));
+}
+
+function evidencePart(run) {
+  const texts = [["Validator", run.validator_message], ["Standard output", run.stdout], ["Standard error", run.stderr]].filter(([, text]) => text);
+  if (!texts.length) return null;
+  const inside = texts.flatMap(([name, text]) => [el("div", { class: "quiet-text" }, name), el("pre", { tabindex: 0 }, text)]);
+  return el("tr", {}, el("td", { colspan: 6, class: "evidence" }, el("details", { "data-key": run.test }, el("summary", {}, "What it printed"), ...inside)));
+}
+
+function sources(found) {
+  const figures = found.files.map((file) => {
+    const caption = el("figcaption", {}, file.name);
+    if (file.text === null) return el("figure", { class: "frame file" }, caption, el("p", { class: "note" }, file.note));
+    const lines = file.text.replace(/\n$/, "").split("\n").length;
+    const numbers = Array.from({ length: lines }, (_, at) => at + 1).join("\n");
+    return el("figure", { class: "frame file" }, caption, el("div", { class: "source-frame", tabindex: 0, role: "region", "aria-label": `Source ${file.name}` },
+      el("div", { class: "source" }, el("pre", { "aria-hidden": "true" }, numbers), el("pre", {}, file.text))));
+  });
+  return [el("h2", {}, "Source"), ...figures];
+}
+
+function timeline(events) {
+  const start = events.length ? Date.parse(events[0].at) : 0;
+  return el("ol", { class: "frame timeline" }, ...events.map((event) => el(
+    "li",
+    { "data-late": /^came late/.test(event.detail) },
+    el("time", { datetime: event.at, title: event.at }, `+${((Date.parse(event.at) - start) / 1000).toFixed(3)} s`),
+    el("span", {}, EVENTS[event.event] || event.event),
+    el("span", {}, event.detail),
+  )));
+}
+
+/* ---- pools ---- */
+
+function drawPools() {
+  if ($("view-pools").hidden || !state.pools) return;
+  const { executors, queue } = state.pools;
+  const queued = queue.reduce((sum, cell) => sum + cell.queued, 0);
+  const slots = executors.filter((executor) => !executor.silent).reduce((sum, executor) => sum + executor.slots, 0);
+  const busy = executors.reduce((sum, executor) => sum + executor.running.length, 0);
+  $("view-pools").replaceChildren(
+    el("div", { class: "heading" }, el("h1", { id: "pools-title" }, "Pools and executors"),
+      el("p", { class: "tally" }, `${executors.length} executor(s), ${busy} of ${slots} slots busy, ${queued} waiting`)),
+    el("h2", {}, "Queue"),
+    queueTable(queue),
+    el("h2", {}, "Executors"),
+    executors.length ? el("div", { class: "cards" }, ...executors.map(executorCard))
+      : el("div", { class: "frame" }, el("p", { class: "empty" }, "No executor has reported yet.")),
+  );
+}
+
+function queueTable(queue) {
+  const lines = queue.flatMap((cell) => cell.languages.map((language) => el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, language.language),
+    el("td", {}, cell.cell),
+    el("td", {}, language.queued),
+    el("td", {}, language.running),
+    el("td", {}, language.held ? el("span", { class: "state", "data-tone": "warn" }, `${language.held} held`) : "0",
+      language.held ? el("span", { class: "reason" }, language.held_reason) : null),
+  )));
+  if (!lines.length) return el("div", { class: "frame" }, el("p", { class: "empty" }, queue.length ? "Nothing waits." : "No cell has reported its queue yet."));
+  return el("div", { class: "frame" }, el("table", {},
+    el("caption", { class: "hidden-text" }, "Queue by language"),
+    el("thead", {}, el("tr", {}, ...["Language", "Cell", "Waiting", "Running", "Held"].map((name) => el("th", { scope: "col" }, name)))),
+    el("tbody", {}, ...lines)));
+}
+
+function executorCard(executor) {
+  const [tone, words] = executor.silent ? ["bad", "silent"] : executor.health ? ["bad", executor.health]
+    : executor.draining ? ["warn", "draining"] : ["good", "well"];
+  const busy = new Set(executor.running.map((entry) => entry.slot));
+  const slots = Array.from({ length: Math.min(executor.slots, 256) }, (_, at) => el("span", { class: "slot", "data-busy": busy.has(at) }));
+  return el(
+    "article",
+    { class: "card", "aria-label": `Executor ${executor.executor}` },
+    el("header", {}, el("h3", {}, executor.executor), el("span", { class: "state", "data-tone": tone }, words), el("span", { class: "grow" }),
+      el("span", { class: "slots", role: "img", "aria-label": `${busy.size} of ${executor.slots} slots busy` }, ...slots),
+      el("span", { class: "state" }, `${busy.size}/${executor.slots} slots`)),
+    el("table", {},
+      el("caption", { class: "hidden-text" }, `Pools of ${executor.executor}`),
+      el("thead", {}, el("tr", {}, ...["Language", "State", "Warm", "Isolation"].map((name) => el("th", { scope: "col" }, name)))),
+      el("tbody", {}, ...executor.pools.map((pool) => el("tr", {},
+        el("th", { scope: "row", title: pool.image_digest }, pool.language),
+        el("td", {}, el("span", { class: "state", "data-tone": pool.serving ? "good" : "bad" }, pool.serving ? "serving" : "not serving"),
+          pool.reason ? el("span", { class: "reason" }, pool.reason) : null),
+        el("td", {}, bar(pool.warm, pool.max_warm, (value) => `${value}`)),
+        el("td", { class: "quiet-text" }, pool.isolation))))),
+  );
+}
+
+/* ---- views and keys ---- */
 
 function route() {
-  const [view, id] = location.hash.replace(/^#\//, "").split("/");
-  state.detail = view === "submissions" && id ? decodeURIComponent(id) : null;
-  const chosen = !state.token ? "sign-in" : state.detail ? "submission" : view === "pools" ? "pools" : "submissions";
-  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== chosen;
-  for (const link of document.querySelectorAll("nav a")) link.toggleAttribute("aria-current", false);
-  document.querySelector(`nav a[data-view="${chosen === "pools" ? "pools" : "submissions"}"]`).setAttribute("aria-current", "page");
-  if (state.detail) { at("submission-title").textContent = "…"; at("detail").replaceChildren(); loadDetail(state.detail); }
+  const one = /^#\/s\/(.+)$/.exec(location.hash);
+  const view = !state.token ? "sign-in" : one ? "one" : location.hash === "#/pools" ? "pools" : "list";
+  for (const name of ["sign-in", "list", "one", "pools"]) $(`view-${name}`).hidden = name !== view;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const before = state.one;
+  state.one = view === "one" ? decodeURIComponent(one[1]) : null;
+  document.title = view === "pools" ? "Pools · Assize" : "Assize";
+  if (state.one) {
+    if (before !== state.one) {
+      $("view-one").replaceChildren();
+      scrollTo(0, 0);
+    }
+    showOne(state.one);
+  }
+  if (view === "list") drawList();
+  if (view === "pools") drawPools();
+  if (view === "sign-in") $("token").focus();
 }
 
 function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.matches("input, textarea");
-  if (event.key === "Escape") { if (typing) event.target.blur(); else if (state.detail) location.hash = "#/submissions"; return; }
-  if (typing) return;
-  if (event.key === "/") { event.preventDefault(); at("filter").focus(); }
-  if (event.key === "j" || event.key === "k") {
-    const rows = [...at("rows").children];
-    const next = rows.indexOf(document.activeElement) + (event.key === "j" ? 1 : -1);
-    rows[Math.max(0, Math.min(rows.length - 1, next))]?.focus();
+  if (event.ctrlKey || event.metaKey || event.altKey || !state.token) return;
+  const typing = event.target instanceof HTMLInputElement;
+  if (event.key === "Escape") {
+    if (typing) event.target.blur();
+    else if (location.hash !== "#/") location.hash = "#/";
+    return;
   }
+  if (typing) return;
+  const list = !$("view-list").hidden;
+  if (event.key === "j" && list) move(1);
+  else if (event.key === "k" && list) move(-1);
+  else if (event.key === "Enter" && list && state.selected && event.target === document.body) open(state.selected);
+  else if (event.key === "p") location.hash = "#/pools";
+  else if (event.key === "/" && list) $("filter").focus();
+  else return;
+  event.preventDefault();
 }
 
-function signIn(token) { state.token = token; sessionStorage.setItem("assize.token", token); state.attempts = 0; route(); connect(); }
-function signOut(reason) { state.token = null; sessionStorage.removeItem("assize.token"); state.socket = null; show("lost", "signed out"); at("sign-in-error").textContent = reason; route(); at("token").focus(); }
-
-function start() {
-  const theme = localStorage.getItem("assize.theme");
-  if (theme) document.documentElement.dataset.theme = theme;
-  at("theme").addEventListener("click", () => {
-    const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    document.documentElement.dataset.theme = dark ? "light" : "dark";
-    localStorage.setItem("assize.theme", document.documentElement.dataset.theme);
-  });
-  at("filter").addEventListener("input", () => { state.filter = at("filter").value; drawRows(); });
-  at("filters").addEventListener("submit", (event) => event.preventDefault());
-  at("sign-in").querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); at("sign-in-error").textContent = ""; signIn(at("token").value.trim()); });
-  window.addEventListener("hashchange", route);
-  document.addEventListener("keydown", keys);
-  // A token comes once in the fragment, which never reaches a server or its logs, and leaves the address at once.
-  const given = /^#token=([\w-]+)$/.exec(location.hash);
-  if (given) history.replaceState(null, "", `${location.pathname}#/submissions`);
-  const token = given?.[1] ?? sessionStorage.getItem("assize.token");
-  if (token) signIn(token); else { show("lost", "signed out"); route(); }
+function theme(chosen) {
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  $("theme").textContent = dark ? "Light" : "Dark";
+  return dark;
 }
 
-start();
+theme(localStorage.getItem(THEME));
+$("theme").addEventListener("click", () => {
+  const next = theme(document.documentElement.dataset.theme) ? "light" : "dark";
+  localStorage.setItem(THEME, next);
+  theme(next);
+});
+$("leave").addEventListener("click", () => leave());
+$("older").addEventListener("click", older);
+$("filter").addEventListener("input", drawList);
+$("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, $("token").value.trim());
+  $("token").value = "";
+  state.token = sessionStorage.getItem(TOKEN);
+  enter();
+});
+addEventListener("hashchange", () => {
+  const before = state.token;
+  takeToken();
+  if (state.token !== before && state.token) enter();
+  else route();
+});
+addEventListener("keydown", keys);
+
+takeToken();
+if (state.token) enter();
+else route();
