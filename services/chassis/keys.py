@@ -16,6 +16,7 @@ from schemas.topics import KEYS
 from services.chassis.clock import Clock
 from services.chassis.faults import StartRefused
 from services.chassis.kafka import EventWriter, Incoming, Outgoing, read_to_end, start_producer, verify_incoming
+from services.chassis.logs import logger
 
 
 def root_ring(keys_dir: Path) -> KeyRing:
@@ -57,10 +58,13 @@ class TrustedKeys:
 
 
 async def load_trusted_keys(bootstrap: str, keys_dir: Path) -> TrustedKeys:
-    """All keys published so far."""
+    """All keys published so far; a record that the root did not sign is passed over, and said so."""
     trusted = TrustedKeys(root_ring(keys_dir))
     for incoming in await read_to_end(bootstrap, KEYS.name, [0]):
-        trusted.feed(incoming)
+        try:
+            trusted.feed(incoming)
+        except PoisonEvent as error:
+            logger().warning("key_ignored", offset=incoming.offset, code=error.code, reason=str(error))
     return trusted
 
 

@@ -238,6 +238,15 @@ async def test_an_engine_that_dies_in_mid_judgement_is_a_fault_and_it_serves_aga
     assert (await desk.last_word(await desk.assign(desk.spec(SOURCE, **problem)))).verdict is Verdict.AC
 
 
+async def test_an_engine_that_dies_while_idle_is_noticed(desk, isolation):
+    isolation.fault = JudgeFault("expected an engine, came nothing", stage="engine", retriable=True)
+    report = await desk.capacity(lambda report: "expected an engine" in report.health)
+    assert not any(pool.serving or pool.warm for pool in report.pools)
+    isolation.fault = None
+    report = await desk.capacity(lambda report: all(pool.serving for pool in report.pools))
+    assert report.health == ""
+
+
 async def test_warm_sandboxes_that_died_unseen_are_replaced_without_a_fault(desk, isolation):
     problem = desk.problem([(b"1", b"1")])
     await desk.capacity(lambda report: all(pool.warm == 1 for pool in report.pools))

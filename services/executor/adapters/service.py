@@ -51,8 +51,14 @@ _REPORT_GAP_SECONDS: Final = 0.01
 """Least time between two capacity reports: changes that come together are told together."""
 _ANSWERS_HELD: Final = 256
 _LAST_WORD_SECONDS: Final = 5
+_ENGINE_WATCH_SECONDS: Final = 5
+_ENGINE_RETRY_SECONDS: Final = 1
 _WRITE_TRIES: Final = 120
 _WRITE_RETRY_SECONDS: Final = 0.5
+
+
+ReadImages = Callable[[], Mapping[str, LanguageImage] | None]
+"""Which image stands for which language; None when that cannot be told now, and what was known stays."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +89,7 @@ class ExecutorService:
         writer: EventWriter,
         reader: DecisionReader,
         trusted: TrustedKeys,
-        images: Callable[[], Mapping[str, LanguageImage]],
+        images: ReadImages,
         clock: Clock,
         drain_seconds: float,
     ) -> None:
@@ -169,23 +175,36 @@ class ExecutorService:
             self._stop(holder)
 
     async def _keep_pools(self) -> None:
-        """Follows the isolation backend and the images, then keeps the pools."""
-        removed = await self._remove_orphans()
-        if removed:
-            logger().warning("orphans_removed", count=removed)
-        self._say_engine("")
+        """Follows the isolation backend and the images, and keeps the pools."""
+        await self._watch_engine_until(answering=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pools.keep())
             tasks.create_task(self._follow_images())
+            tasks.create_task(self._watch_engine())
 
-    async def _remove_orphans(self) -> int:
-        """The first word with the isolation backend; waits until it answers."""
+    async def _watch_engine(self) -> None:
+        """Notices an engine that died while nobody needed it: a pool must not look served then."""
+        while True:
+            await self._watch_engine_until(answering=False)
+            await self._watch_engine_until(answering=True)
+
+    async def _watch_engine_until(self, *, answering: bool) -> None:
+        """Asks the isolation backend now and then until it answers, or until it does not; removes orphans by it."""
         while True:
             try:
-                return await self._isolation.remove_orphans()
+                removed = await self._isolation.remove_orphans()
             except JudgeFault as fault:
                 self._say_engine(str(fault))
-            await asyncio.sleep(1)
+                self._pools.distrust_all(fault)
+                if not answering:
+                    return
+            else:
+                self._say_engine("")
+                if removed:
+                    logger().warning("orphans_removed", count=removed)
+                if answering:
+                    return
+            await asyncio.sleep(_ENGINE_WATCH_SECONDS if not answering else _ENGINE_RETRY_SECONDS)
 
     def _say_engine(self, reason: str) -> None:
         if reason != self._engine_reason:
@@ -198,7 +217,7 @@ class ExecutorService:
         known: Mapping[str, LanguageImage] | None = None
         while True:
             images = await asyncio.to_thread(self._images)
-            if images != known:
+            if images is not None and images != known:
                 self._pools.set_images(images)
                 logger().info("images_known", languages=sorted(images))
                 known = images
@@ -536,10 +555,10 @@ def _note_loss(future: asyncio.Future[Any]) -> None:
         logger().warning("event_not_written", error=repr(error))
 
 
-def images_of(path: Path) -> Callable[[], Mapping[str, LanguageImage]]:
-    """Reads `images.json` at each call; a file that is missing or half-written is no images yet."""
+def images_of(path: Path) -> ReadImages:
+    """Reads `images.json` at each call; a file that is missing or half-written says nothing."""
 
-    def read() -> Mapping[str, LanguageImage]:
+    def read() -> Mapping[str, LanguageImage] | None:
         try:
             content = json.loads(path.read_text("utf-8"))
             return {
@@ -547,6 +566,6 @@ def images_of(path: Path) -> Callable[[], Mapping[str, LanguageImage]]:
                 for language, entry in content.items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+            return None
 
     return read

@@ -183,6 +183,12 @@ class WarmPools:
             was_warm=False,
         )
 
+    def distrust_all(self, fault: JudgeFault) -> None:
+        """The isolation backend itself does not answer: no pool serves until it is proved again."""
+        for language, pool in list(self._pools.items()):
+            if pool.serving:
+                self._distrust(language, fault)
+
     async def keep(self) -> None:
         """Keeps the pools for ever; cancel it to stop."""
         while True:
