@@ -367,8 +367,9 @@ class ExecutorService:
             self._slots = self._slots.leave(holder)
             del self._held[holder]
             self._note_idle()
-        else:
+        elif self._slots.holding(holder) is not None:
             held.task.cancel()
+        # Else its result is out and it only clears away: interrupted there, it would never give its slot back.
         self._changed.set()
 
     # Judging.
