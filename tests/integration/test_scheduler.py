@@ -56,13 +56,15 @@ async def scheduler(world: World, **settings: str) -> AsyncIterator[SchedulerPro
 async def submit(world: World, names: list[str]) -> None:
     producer = await start_producer(world.bootstrap)
     writer = EventWriter(producer, source="/assize/ingest")
-    for index, name in enumerate(names):
-        event = received(name, language=LANGUAGES[index % len(LANGUAGES)])
-        await writer.send(
-            Outgoing(topic=SUBMISSIONS, partition=0, key=event.work.submission_id, event=event, traceparent=TRACE)
-        )
-    await producer.flush()
-    await producer.stop()
+    try:
+        for index, name in enumerate(names):
+            event = received(name, language=LANGUAGES[index % len(LANGUAGES)])
+            await writer.send(
+                Outgoing(topic=SUBMISSIONS, partition=0, key=event.work.submission_id, event=event, traceparent=TRACE)
+            )
+        await producer.flush()
+    finally:
+        await producer.stop()
 
 
 def concluded_of(seen: list[Any], names: list[str]) -> Counter[str]:
@@ -117,6 +119,8 @@ async def test_killed_in_mid_stream_each_is_concluded_once(world: World) -> None
             await submitting
         finally:
             process.kill()
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
     decided = await world.decisions()
     times = concluded_of(decided, names)
     assert (len(times), set(times.values())) == (2000, {1})
