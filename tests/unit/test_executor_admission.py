@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from deploy.images.recipe import load_recipes
 from schemas.events import JudgementAssigned
 from schemas.identity import digest
+from schemas.problems import validator_digest
 from schemas.signing import SPEC_TYPE, KeyRing, SigningKey
 from schemas.spec import encode_spec
 from services.executor.core.assignments import Identity, Refused, Served, accept
@@ -215,3 +216,19 @@ def test_what_is_remembered_of_claims_is_bounded(times):
 def test_bounds_that_contradict_are_refused():
     with pytest.raises(ValueError, match="min_warm"):
         PoolBounds(min_warm=3, max_warm=2, memory_budget_bytes=1)
+
+
+def test_a_validator_with_arguments_that_it_does_not_know_is_refused():
+    args = ("no_such_flag",)
+    changes = {"validator_args": args, "validator_digest": validator_digest("default-1", args)}
+    assert code_of(assigned(**changes)) == "unknown_validator"
+
+
+def test_slots_are_all_free_only_when_nobody_is_left():
+    slots = Slots.of((None,))
+    assert slots.all_free
+    taken = slots.take(Holder(judgement_id="1", lease_epoch=1))
+    assert taken is not None
+    assert not taken[0].all_free
+    assert not taken[0].finish(0).all_free
+    assert taken[0].finish(0).release(0)[0].all_free

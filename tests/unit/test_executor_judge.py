@@ -35,7 +35,7 @@ from services.executor.core.judge import (
 )
 from services.executor.core.outcome import EVIDENCE_LIMIT_BYTES, kept_bytes
 from services.executor.core.plan import NoEntry, entry_of, plan_of
-from services.executor.core.ports import Ending, Kept, Limit, RunLimits, RunOutcome
+from services.executor.core.ports import Ending, Kept, Limit, RunLimits, RunOutcome, SealedInput
 from services.executor.core.validator import Validation
 from services.executor.core.verdict import compiled, verdict_of_run
 
@@ -398,3 +398,38 @@ def test_a_runtime_gets_what_it_needs_beside_the_problems_limits():
     assert plan.test_limits.process_limit == 4 + 24
     assert "-Xmx256m" in plan.test_argv
     assert plan.requirement.memory_limit_bytes == 1024 * MIB
+
+
+def test_the_largest_of_the_runs_stands_for_the_judgement():
+    conclusion, _ = judge(
+        [outcome(cpu_time_ns=3), outcome(wall_time_ns=7_000_000, memory_peak_bytes=9 * MIB)], [True] * 2
+    )
+    assert conclusion.cpu_time_ns == 1_000_000
+    assert conclusion.wall_time_ns == 7_000_000
+    assert conclusion.memory_peak_bytes == 9 * MIB
+    assert uncompilable("no", 1).cpu_time_ns == 0
+
+
+def test_what_a_compiler_says_on_both_streams_is_kept_together_and_capped():
+    loud = outcome(exit_code=1, stdout=b"o" * 100, stderr=b"e" * KEPT_STREAM_BYTES * 2)
+    conclusion, _ = judge([outcome()], [True], loud)
+    words = conclusion.evidence.compiler
+    assert words is not None
+    assert words.head.startswith(b"o" * 100 + b"e")
+    assert len(words.head) + len(words.tail) == KEPT_STREAM_BYTES
+    assert words.length_bytes == 100 + KEPT_STREAM_BYTES * 2
+
+
+def test_a_stream_that_was_kept_longer_than_evidence_allows_is_cut():
+    conclusion, _ = judge([outcome(exit_code=1, stderr=b"e" * KEPT_STREAM_BYTES * 2)], [True])
+    stderr = conclusion.evidence.runs[0].stderr
+    assert len(stderr.head) + len(stderr.tail) == KEPT_STREAM_BYTES
+    assert stderr.length_bytes == KEPT_STREAM_BYTES * 2
+
+
+def test_a_test_run_gets_the_specs_limits_and_its_own_input():
+    plan = plan_of(spec(), RECIPES["c"])
+    request = plan.test_request(SealedInput(descriptor=5, size_bytes=1))
+    assert request.limits.cpu_time_limit_ns == 1_000_000_000
+    assert request.stdin == SealedInput(descriptor=5, size_bytes=1)
+    assert plan.deadline_ns() > 3 * request.limits.wall_time_limit_ns
