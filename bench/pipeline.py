@@ -67,7 +67,7 @@ def main() -> int:
 def _publish(stack: Stack, settings: StackSettings) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("problem.yaml", "name: Echo\n")
+        archive.writestr("problem.yaml", "name: Echo\nlimits: {time_limit: 1}\n")
         for number in range(3):
             archive.writestr(f"data/secret/{number}.in", f"{number}\n")
             archive.writestr(f"data/secret/{number}.ans", f"{number}\n")
