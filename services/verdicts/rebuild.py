@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 from aiokafka.structs import TopicPartition
 
 from services.chassis.clock import random_id
@@ -50,6 +51,7 @@ COMPARED = (
 """Every table and view of the projection; the fence and the mark of publication belong to a process, not to the log."""
 EXIT_DIFFERENT = 1
 EXIT_REFUSED = 2
+EXIT_UNREACHABLE = 3
 _BATCH_RECORDS = 500
 _PREFETCH_ROWS = 1000
 _SILENCE_SECONDS = 30.0
@@ -290,6 +292,9 @@ def run(settings: VerdictsSettings, *, as_json: bool, keep: bool, out: Any, erro
     except StartRefused as error:
         errors.write(f"{error}\n")
         return EXIT_REFUSED
+    except (OSError, asyncpg.PostgresError) as error:
+        errors.write(f"expected to read the live projection, came: {error}\n")
+        return EXIT_UNREACHABLE
     if errors.isatty():
         errors.write("\r\x1b[K")
     if as_json:
