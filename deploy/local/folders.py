@@ -150,6 +150,11 @@ class Folders:
         return self.state / "tokens.json"
 
     @property
+    def page_token(self) -> Path:
+        """Token of the page: it may read, and not what only a jury may see."""
+        return self.state / "page.token"
+
+    @property
     def cli_token(self) -> Path:
         """The local operator's own access token, mode 0600."""
         return self.state / "cli.token"

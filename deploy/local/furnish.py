@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -91,14 +92,19 @@ async def create_keys(bootstrap: str, folders: Folders, *, executors: Sequence[s
         ) from error
 
 
-def create_local_token(folders: Folders) -> None:
-    """The local operator's token, with every scope; the file for people is readable by root alone."""
-    if folders.cli_token.exists() and folders.tokens_file.exists():
-        known = TokenStore(folders.tokens_file).access(folders.cli_token.read_text().strip())
+def create_local_tokens(folders: Folders) -> None:
+    """The operator's token, with every scope, and the page's, which may only read; files of root alone."""
+    _create_token(folders, folders.cli_token, name=_TOKEN_NAME, scopes=tuple(Scope))
+    _create_token(folders, folders.page_token, name="page", scopes=(Scope.READ,))
+
+
+def _create_token(folders: Folders, path: Path, *, name: str, scopes: Sequence[Scope]) -> None:
+    if path.exists() and folders.tokens_file.exists():
+        known = TokenStore(folders.tokens_file).access(path.read_text().strip())
         if known is not None:
             return
-    token = create_token(folders.tokens_file, name=_TOKEN_NAME, tenant=LOCAL_TENANT, scopes=tuple(Scope))
-    write_atomically(folders.cli_token, token + "\n", mode=0o600)
+    token = create_token(folders.tokens_file, name=name, tenant=LOCAL_TENANT, scopes=scopes)
+    write_atomically(path, token + "\n", mode=0o600)
 
 
 async def _check_partitions(client: AIOKafkaAdminClient, topics: Sequence[Topic], cell_count: int) -> None:

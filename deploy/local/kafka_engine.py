@@ -145,7 +145,15 @@ def format_data(jars: Path, config: Path, data: Path) -> None:
     # Formatting writes meta.properties last: a folder without it holds nothing but a cut-off formatting.
     shutil.rmtree(data, ignore_errors=True)
     cluster = base64.urlsafe_b64encode(hashlib.sha256(str(data).encode()).digest()[:16]).decode().rstrip("=")
-    argv = [*_java(jars), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config), "--ignore-formatted"]
+    argv = [
+        *_java(jars),
+        "kafka.tools.StorageTool",
+        "format",
+        f"--cluster-id={cluster}",
+        "-c",
+        str(config),
+        "--ignore-formatted",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StackRefused(

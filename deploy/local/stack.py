@@ -52,6 +52,11 @@ class Stack:
         """HTTP address of a service."""
         return f"http://127.0.0.1:{self.ports[service]}"
 
+    def page_url(self) -> str:
+        """The page, signed in: the token stands in the fragment, which a browser sends to nobody."""
+        token = self.folders.page_token.read_text().strip() if self.folders.page_token.exists() else ""
+        return f"{self.url('verdicts')}/" + (f"#token={token}" if token else "")
+
 
 def describe(settings: StackSettings) -> Stack:
     """The addresses of the settings' stack, as `up` would start it or has started it."""
@@ -243,7 +248,7 @@ async def _furnish(settings: StackSettings, stack: Stack, progress: Progress) ->
             stack.kafka_bootstrap, cell_count=settings.cell_count, tenants=(furnish.LOCAL_TENANT,)
         )
         await furnish.create_keys(stack.kafka_bootstrap, folders)
-        furnish.create_local_token(folders)
+        furnish.create_local_tokens(folders)
         if "postgres" in stack.embedded:
             await furnish.create_database(stack.postgres_dsn)
     with progress.step("language images") as report:
@@ -264,7 +269,6 @@ def _write_stack_file(stack: Stack) -> None:
         "docker_host": stack.docker_host,
         "ingest_url": stack.url("ingest"),
         "verdicts_url": stack.url("verdicts"),
-        "page_url": stack.url("verdicts") + "/",
         "schema_registry_url": stack.url("verdicts"),
         "http_urls": {service: stack.url(service) for service in SERVICES},
         "embedded": sorted(stack.embedded),

@@ -25,7 +25,6 @@ class Access:
 
     ingest_url: str
     verdicts_url: str
-    page_url: str
     kafka_bootstrap: str
     token: str
     tenant: str
@@ -66,7 +65,6 @@ def open_access() -> Access:
     return Access(
         ingest_url=ingest_url.rstrip("/"),
         verdicts_url=verdicts_url.rstrip("/"),
-        page_url=known.get("page_url", verdicts_url),
         kafka_bootstrap=known.get("kafka_bootstrap", ""),
         token=token,
         tenant=LOCAL_TENANT,

@@ -41,6 +41,8 @@ from services.cli.access import Access, open_access
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DAMAGED_PROBLEM = "addition-damaged"
+PLAIN_WIDTH_COLUMNS = 160
+"""Of a log, which knows no terminal's width."""
 EXIT_DISAGREED = 1
 EXIT_TIMEOUT = 4
 
@@ -83,10 +85,12 @@ class Given:
 def demo(timeout_seconds: int) -> None:
     """Starts the stack if needed, judges the example programs on it and compares the verdicts."""
     try:
-        up(StackSettings.from_environment(), Progress(sys.stderr))
+        stack = up(StackSettings.from_environment(), Progress(sys.stderr))
     except StackRefused as refusal:
         raise click.ClickException(f"{refusal.reason}; what to do: {refusal.advice}") from refusal
-    sys.exit(asyncio.run(_demo(open_access(), timeout_seconds)))
+    code = asyncio.run(_demo(open_access(), timeout_seconds))
+    click.echo(f"page: {stack.page_url()}")
+    sys.exit(code)
 
 
 def load_programs(manifest: Path) -> tuple[DemoProgram, ...]:
@@ -118,7 +122,7 @@ def load_programs(manifest: Path) -> tuple[DemoProgram, ...]:
 
 
 async def _demo(access: Access, timeout_seconds: int) -> int:
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH_COLUMNS)
     programs = load_programs(EXAMPLES / "expected.toml")
     async with httpx.AsyncClient(base_url=access.ingest_url, headers=access.authorization, timeout=60) as client:
         for folder in sorted(path for path in (EXAMPLES / "problems").iterdir() if path.is_dir()):
@@ -133,7 +137,7 @@ async def _demo(access: Access, timeout_seconds: int) -> int:
         results = await _submit_all(client, access, programs, team)
     console.print(f"{len(results)} programs submitted; verdicts as they come:")
     complete = await _follow(access, results, team, timeout_seconds, console)
-    return _conclude(console, access, list(results.values()), complete=complete)
+    return _conclude(console, list(results.values()), complete=complete)
 
 
 async def _publish(client: httpx.AsyncClient, problem: str, package: bytes) -> None:
@@ -285,7 +289,7 @@ def _table(results: Collection[Given]) -> Table:
     return table
 
 
-def _conclude(console: Console, access: Access, results: Sequence[Given], *, complete: bool) -> int:
+def _conclude(console: Console, results: Sequence[Given], *, complete: bool) -> int:
     if not console.is_terminal:
         console.print(_table(results))
     wrong = [given for given in results if not given.agrees]
@@ -294,7 +298,6 @@ def _conclude(console: Console, access: Access, results: Sequence[Given], *, com
     agreed = len(results) - len(wrong)
     seen = sorted({str(given.verdict) for given in results})
     console.print(f"{agreed} of {len(results)} verdicts as expected; verdicts seen: {' '.join(seen)}")
-    console.print(f"page: {access.page_url}", soft_wrap=True)
     if not complete:
         return EXIT_TIMEOUT
     return 0 if not wrong else EXIT_DISAGREED

@@ -61,7 +61,7 @@ def up_command(*, engines_only: bool) -> None:
     """
     stack = up(StackSettings.from_environment(), Progress(sys.stdout), services=() if engines_only else SERVICES)
     if not engines_only:
-        click.echo(f"page: {stack.url('verdicts')}/")
+        click.echo(f"page: {stack.page_url()}")
 
 
 @click.command("down")
@@ -107,7 +107,7 @@ def _status_object(found: StackReport) -> dict[str, object]:
         "ready": found.is_ready,
         "kafka_bootstrap": stack.kafka_bootstrap,
         "schema_registry_url": stack.url("verdicts"),
-        "page_url": stack.url("verdicts") + "/",
+        "page_url": stack.page_url(),
         "ingest_url": stack.url("ingest"),
         "verdicts_url": stack.url("verdicts"),
         "docker_host": stack.docker_host,
@@ -139,7 +139,7 @@ def _print_status(found: StackReport) -> None:
         )
     console.print(table)
     if found.running:
-        console.print(f"page: {found.stack.url('verdicts')}/", highlight=False)
+        console.print(f"page: {found.stack.page_url()}", highlight=False, soft_wrap=True)
     else:
         console.print("the stack does not run; `assize up` starts it", highlight=False)
 
