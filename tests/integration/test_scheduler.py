@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections import Counter
@@ -291,3 +292,55 @@ def test_a_key_that_others_can_read_refuses_the_start(world: World, tmp_path: Pa
     process = world.start_scheduler(ASSIZE_STATE_DIR=str(tmp_path))
     assert process.process.wait(20) == 2
     assert "expected" in process.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def two_cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with own_broker(tmp_path_factory.mktemp("cells"), cell_count=2) as made:
+        yield made
+
+
+async def until_cells(processes: list[SchedulerProcess], expected: list[int]) -> None:
+    """Waits until the processes have this many cells each, sorted, and every cell is somewhere once."""
+    async with asyncio.timeout(40):
+        while True:
+            held = [await asyncio.to_thread(cells_of, process) for process in processes]
+            if sorted(len(cells) for cells in held) == expected and len(set().union(*held)) == 2:
+                return
+            await asyncio.sleep(0.1)
+
+
+def cells_of(process: SchedulerProcess) -> set[str]:
+    status, body = process.get("/readyz")
+    return set(json.loads(body)["cells"]) if status in {200, 503} else set()
+
+
+async def queue(world: World, cell: int, name: str) -> None:
+    """Submits to a cell and waits until its log has it queued."""
+    producer = await start_producer(world.bootstrap)
+    writer = EventWriter(producer, source="/assize/ingest")
+    event = dataclasses.replace(received(name), cell=cell)
+    await writer.write(Outgoing(topic=SUBMISSIONS, partition=cell, key=name, event=event))
+    await producer.stop()
+    async with asyncio.timeout(30):
+        while event.work not in [
+            decided.work for decided in await world.decisions(cell) if isinstance(decided, SubmissionQueued)
+        ]:
+            pass
+
+
+async def test_two_processes_share_two_cells_and_one_takes_over(two_cells: World) -> None:
+    """Every topic of a cell goes to one process, and what it had queued is known to who takes over."""
+    async with scheduler(two_cells, ASSIZE_SCHEDULER_INSTANCE="1") as first:
+        await until_cells([first], [2])
+        async with scheduler(two_cells, ASSIZE_SCHEDULER_INSTANCE="2") as second:
+            await until_cells([first, second], [1, 1])
+            for cell in (0, 1):
+                await queue(two_cells, cell, f"in cell {cell}")
+            second.kill()
+            await until_cells([first], [2])
+            for cell in (0, 1):
+                await queue(two_cells, cell, f"again in cell {cell}")
+    for cell in (0, 1):
+        decided = await two_cells.decisions(cell)
+        assert sum(isinstance(event, SubmissionQueued) for event in decided) == 2

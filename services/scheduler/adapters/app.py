@@ -57,13 +57,20 @@ class _Consumer(driver.Consumer):
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
-        """Goes to where the cells' logs say."""
+        """Goes to where the cells' logs say.
+
+        Faust also calls this for records that it fetched while partitions move: then it is left to the call that
+        follows the new assignment, since taking a cell over here would fence the process that has it by now.
+        """
+        transport = cast("_Transport", self.transport)
+        if not transport.is_settled:
+            return
         assignment = self.assignment()
         cells = frozenset(partition.partition for partition in assignment)
         expected = {(topic.name, cell) for topic in INPUT_TOPICS for cell in cells}
         came = {(partition.topic, partition.partition) for partition in assignment}
         assert came == expected, f"expected all topics of a cell together, came {sorted(came ^ expected)} apart"
-        positions = await cast("_Transport", self.transport).positions(cells)
+        positions = await transport.positions(cells)
         earliest = await self.earliest_offsets(*assignment)
         ends = await self.highwaters(*assignment)
         goals = {}
@@ -80,6 +87,8 @@ class _Consumer(driver.Consumer):
 class _Transport(driver.Transport):
     Consumer = _Consumer
     positions: Positions
+    is_settled = False
+    """False from the moment partitions are revoked until all of the new ones are known."""
 
 
 def build_app(
@@ -126,10 +135,16 @@ def build_app(
 
     async def give_up(_app: Any, /, *_partitions: Any, signal: Any, **_more: Any) -> None:
         del signal
+        transport.is_settled = False
         await revoked()
+
+    def settle(_app: Any, /, *_nothing: Any, signal: Any, **_more: Any) -> None:
+        del signal
+        transport.is_settled = True
 
     app.agent(source, concurrency=1, name="cells")(hand_over)
     app.on_partitions_revoked.connect(give_up, weak=False)
+    app.on_rebalance_complete.connect(settle, weak=False)
     return app
 
 

@@ -44,6 +44,8 @@ class Office:
         self._rules: dict[int, Rules] = {}
         self._cells: dict[int, RunningCell] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        # Faust asks for positions from more than one task; a cell that is taken over twice fences itself.
+        self._moving = asyncio.Lock()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Ends with the exception that ends the process."""
 
@@ -64,10 +66,11 @@ class Office:
 
     async def positions(self, cells: frozenset[int]) -> Mapping[tuple[str, int], int]:
         """Takes these cells over, gives others up, and says where their inputs go on."""
-        for number in sorted(set(self._cells) - cells):
-            await self._give_up(number)
-        for number in sorted(cells - set(self._cells)):
-            await self._take_over(number)
+        async with self._moving:
+            for number in sorted(set(self._cells) - cells):
+                await self._give_up(number)
+            for number in sorted(cells - set(self._cells)):
+                await self._take_over(number)
         return {
             (topic.name, number): cell.next_offset(topic.name)
             for number, cell in self._cells.items()
@@ -76,8 +79,9 @@ class Office:
 
     async def give_up_all(self) -> None:
         """Another process may write for these cells from now on."""
-        for number in tuple(self._cells):
-            await self._give_up(number)
+        async with self._moving:
+            for number in tuple(self._cells):
+                await self._give_up(number)
 
     async def deliver(self, incoming: Incoming) -> None:
         """Hands a record to its cell; one that is not ours any more is read again by whoever has it."""
