@@ -133,6 +133,7 @@ class ContainerIsolation:
         self._uids = itertools.cycle(_UIDS)
         self._profile = seccomp.profile()
         self._connected: docker.APIClient | None = None
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._connecting = threading.Lock()
 
     @property
@@ -164,7 +165,9 @@ class ContainerIsolation:
             started = await asyncio.shield(starting)
         except asyncio.CancelledError:
             # The thread cannot be interrupted; what it makes is removed as soon as it is there.
-            starting.add_done_callback(_abandon)
+            abandoned = asyncio.create_task(_abandon(starting))
+            self._abandoned.add(abandoned)
+            abandoned.add_done_callback(self._abandoned.discard)
             raise
         uid = next(self._uids)
         sandbox = RunnerSandbox(
@@ -204,6 +207,8 @@ class ContainerIsolation:
 
     async def close(self) -> None:
         """See `ports.Isolation.close`. The sandboxes must have been destroyed."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
         if self._connected is not None:
             await asyncio.to_thread(self._connected.close)
         if self._cgroup_parent is not None:
@@ -219,6 +224,7 @@ class ContainerIsolation:
             if self._connected is None:
                 controllers()
                 _check_runner(self._runner)
+                _check_engine(self._docker_host)
                 self._connected = docker.APIClient(
                     base_url=self._docker_host,
                     version="auto",
@@ -302,10 +308,9 @@ class ContainerIsolation:
                 raise
 
 
-def _abandon(starting: asyncio.Future[_Started]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        # Nobody waits for it: a failure leaves an orphan, which the next start removes.
-        asyncio.get_running_loop().run_in_executor(None, starting.result().abandon)
+async def _abandon(starting: asyncio.Future[_Started]) -> None:
+    with suppress(JudgeFault):
+        await asyncio.to_thread((await starting).abandon)
 
 
 def _remove(api: docker.APIClient, container_id: str) -> None:
@@ -340,6 +345,24 @@ def _take_over(api: docker.APIClient, container_id: str) -> _Started:
         raise
     housing = _Container(api, container_id=container_id, group=group, pid=pid)
     return _Started(housing=housing, taken=taken, controls=controls)
+
+
+def _check_engine(docker_host: str) -> None:
+    """Whether somebody listens there. The driver leaks a socket for every connection that it cannot make."""
+    path = docker_host.removeprefix("unix://")
+    if path == docker_host:
+        raise JudgeFault(
+            f"expected the engine of this host at a unix:// address, got {docker_host!r}",
+            stage="engine",
+            retriable=False,
+        )
+    with socket.socket(socket.AF_UNIX) as trial:
+        try:
+            trial.connect(path)
+        except OSError as error:
+            raise JudgeFault(
+                f"no container engine at {docker_host}: {error}", stage="engine", retriable=True
+            ) from error
 
 
 def _check_runner(runner: Path) -> None:

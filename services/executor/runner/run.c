@@ -38,6 +38,7 @@ enum {
     /* A charge is refused before the counter reaches the limit when it wants several pages at once. */
     MEMORY_EDGE_BYTES = 64 * 1024,
     MEMORY_NOISE_BYTES = 512 * 1024,
+    STACK_SPARE_BYTES = 16 * 1024 * 1024,
 };
 
 enum watched { WATCH_PROCESS, WATCH_STDOUT, WATCH_STDERR, WATCH_OOM, WATCH_CHILDREN, WATCH_CHANNEL, WATCH_COUNT };
@@ -107,8 +108,9 @@ static int child_setup(const struct child *child) {
         return -1;
     child_limit(RLIMIT_CPU, run->cpu_time_limit_ns / 1000000000u + 2); /* a backstop only; the runner's clock decides */
     child_limit(RLIMIT_NOFILE, 1024);
-    /* Recursion may use all memory there is; not "unlimited", which turns the memory layout around. */
-    child_limit(RLIMIT_STACK, run->memory_limit_bytes);
+    /* Recursion may use all memory there is and is then short of memory, not of stack; not "unlimited", which turns the
+       memory layout around. */
+    child_limit(RLIMIT_STACK, run->memory_limit_bytes + STACK_SPARE_BYTES);
     child_limit(RLIMIT_CORE, 0);
     child_limit(RLIMIT_MEMLOCK, 0);
     child_limit(RLIMIT_MSGQUEUE, 0);
@@ -387,7 +389,8 @@ static void settle_memory(struct course *course, uint64_t peak_bytes) {
                          report->memory_peak_bytes + MEMORY_NOISE_BYTES >= limit;
     bool hungry = course->oom_seen || control_oom_state().stopped > course->oom_stopped || touched_limit ||
                   report->memory_peak_bytes >= limit;
-    if (hungry && report->limit == LIMIT_NONE)
+    /* A program that goes on after it was refused memory runs into a clock, but it was the memory that failed it. */
+    if (hungry && report->limit != LIMIT_OUTPUT)
         report->limit = LIMIT_MEMORY;
 }
 
