@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_PIPED_COLUMNS: Final = 200
 _COLOURS: Final = {"AC": "green", "CE": "yellow", "JE": "bold magenta"}
 
 
@@ -26,7 +27,8 @@ def plain(text: str) -> str:
 
 def console() -> Console:
     """Standard output; markup in what is printed means nothing."""
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def cell(value: object) -> Text:

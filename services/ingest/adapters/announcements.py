@@ -16,7 +16,7 @@ from services.chassis.logs import logger
 from services.ingest.adapters.publisher import Publisher
 from services.ingest.core.contests import is_same_contest, read_contest
 from services.ingest.core.package import PackageRefused, ProblemPackage, read_package
-from services.ingest.core.publication import blobs_of, is_same_problem, publication_of, test_list_of
+from services.ingest.core.publication import blobs_of, encoded_tests, is_same_problem, publication_of
 from services.ingest.core.registry import Registry
 from services.ingest.core.rules import Refused, refuse_id, refuse_tenant
 
@@ -104,7 +104,7 @@ class Announcements:
             await self.register_contest(contest)
 
     async def _store(self, package: ProblemPackage) -> bytes:
-        test_list = test_list_of(package)
+        test_list = encoded_tests(package)
         for data in blobs_of(package, test_list):
             await self._blobs.put(data)
         return test_list

@@ -14,7 +14,7 @@ BUILT_IN_VALIDATOR = "default-1"
 """The default output validator of the problem package format; the number changes when its rules do."""
 
 
-def test_list_of(package: ProblemPackage) -> bytes:
+def encoded_tests(package: ProblemPackage) -> bytes:
     """The test list blob: what the manifest names by its digest."""
     return encode_test_list(
         tuple(
