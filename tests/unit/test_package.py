@@ -122,6 +122,17 @@ class TestValidatorArgs:
         tests = {f"data/{test}.yaml": args for test in ("sample/1", "secret/big/2", "secret/big/10")}
         assert parse_package(GOOD | tests).validator_args == ("case_sensitive",)
 
+    def test_of_a_test_count_for_more_than_those_of_its_group(self) -> None:
+        args, hint = b"output_validator_args: [case_sensitive]\n", b"hint: letters\n"
+        files = {
+            "data/sample/test_group.yaml": args,
+            "data/secret/big/test_group.yaml": b"output_validator_args: []\n",
+            "data/secret/big/2.yaml": args,
+            "data/secret/big/10.yaml": args + hint,
+            "data/sample/1.yaml": hint,
+        }
+        assert parse_package(GOOD | files).validator_args == ("case_sensitive",)
+
     def test_that_differ_between_tests_are_not_supported(self) -> None:
         came = refused(GOOD | {"data/sample/test_group.yaml": b"output_validator_args: [case_sensitive]\n"})
         assert came.code == "not_supported"
@@ -269,6 +280,15 @@ def test_a_name_that_goes_on_behind_a_nul_is_refused() -> None:
         ({"data/sample/test_group.yaml": b"output_validator_args: [float_tolerance]\n"}, "bad_validator_args"),
         ({"data/sample/test_group.yaml": b"output_validator_args: [sudo]\n"}, "bad_validator_args"),
         ({"data/sample/test_group.yaml": b"output_validator_args: case_sensitive\n"}, "bad_validator_args"),
+        ({"data/sample/test_group.yaml": b"output_validator_args: " + str(["x"] * 17).encode()}, "bad_validator_args"),
+        (
+            {"data/sample/test_group.yaml": b"output_validator_args: [float_tolerance, 1, float_tolerance, 1]\n"},
+            "bad_validator_args",
+        ),
+        ({"problem.yaml": CURRENT + LIMITS + b"allow_file_writing: sometimes\n"}, "bad_yaml"),
+        ({"problem.yaml": LIMITS + b"validator_flags: [case_sensitive]\n"}, "bad_validator_args"),
+        ({"problem.yaml": LIMITS, "data/testdata.yaml": b"output_validator_flags: {name: x}\n"}, "not_supported"),
+        ({f"data/secret/{test}{suffix}": b"" for test in range(1001) for suffix in (".in", ".ans")}, "too_many_tests"),
     ],
 )
 def test_what_would_change_a_verdict_and_is_not_understood_is_refused(files: dict[str, bytes], code: str) -> None:
@@ -385,7 +405,8 @@ def test_encryption_and_other_methods_are_refused() -> None:
     assert refusal(with_entry(squeezed, b"name: x")).code == "not_a_zip"
 
 
-def test_an_entry_that_is_longer_than_it_says_is_refused() -> None:
+@pytest.mark.parametrize("stated", [10, 1001])
+def test_an_entry_that_is_not_as_long_as_it_says_is_refused(stated: int) -> None:
     archive = zipped(GOOD | {"data/sample/2.in": b"0" * 1000, "data/sample/2.ans": b""})
-    lying = archive.replace((1000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    lying = archive.replace((1000).to_bytes(4, "little"), stated.to_bytes(4, "little"))
     assert refusal(lying).code == "not_a_zip"

@@ -67,6 +67,12 @@ def test_bad_flags_name_what_came(args: list[str], message: str) -> None:
         parse_flags(args)
 
 
+@pytest.mark.parametrize("tolerance", [math.nan, math.inf, -1.0])
+def test_no_flags_exist_with_a_tolerance_that_means_nothing(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="expected a finite tolerance of at least 0"):
+        ValidatorFlags(float_absolute_tolerance=tolerance)
+
+
 @given(st.binary(), FLAGS)
 def test_the_answer_itself_is_always_right(answer: bytes, flags: ValidatorFlags) -> None:
     assert validate(answer, answer, flags).accepted

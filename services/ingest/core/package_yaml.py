@@ -6,7 +6,7 @@ passed over is a contest judged with another limit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import yaml
@@ -50,17 +50,11 @@ def _refuse_tricks(text: str) -> None:
     """Looks at the events, which the parser makes without recursion, before anything is built of them."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
-        match event:
-            case yaml.AliasEvent():
-                raise yaml.YAMLError("aliases are not taken")
-            case yaml.CollectionStartEvent():
-                depth += 1
-                if depth > MAX_YAML_DEPTH:
-                    raise yaml.YAMLError(f"more than {MAX_YAML_DEPTH} levels are not taken")
-            case yaml.CollectionEndEvent():
-                depth -= 1
-            case _:
-                pass
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not taken")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_YAML_DEPTH} levels are not taken")
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:
@@ -79,10 +73,3 @@ def refuse_unknown(where: str, settings: Mapping[str, Any], known: Collection[st
     unknown = sorted(settings.keys() - set(known))
     if unknown:
         raise PackageRefused("unknown_key", expected=f"{where} with keys of {sorted(known)}", came=repr(unknown))
-
-
-def strings(where: str, value: object) -> Sequence[str]:
-    """A sequence of strings, which the format wants quoted where YAML would read a number."""
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise PackageRefused("bad_yaml", expected=f"{where} to be a sequence of strings", came=shown(value))
-    return value
