@@ -21,7 +21,7 @@ PROBE_PATH: Final = f"{ARTIFACT_FOLDER}/{PROBE_NAME}"
 FOLDERS: Final = FolderLimits(artifact_bytes=16 * MEBIBYTE, artifact_inodes=64, work_bytes=4 * MEBIBYTE, work_inodes=64)
 LIMITS: Final = RunLimits(
     cpu_time_limit_ns=300_000_000,
-    wall_time_limit_ns=2_000_000_000,
+    wall_time_limit_ns=30_000_000_000,
     memory_limit_bytes=32 * MEBIBYTE,
     output_limit_bytes=64 * 1024,
     error_kept_bytes=4096,
@@ -29,7 +29,7 @@ LIMITS: Final = RunLimits(
 )
 SANDBOX_MEMORY_BYTES: Final = 256 * MEBIBYTE
 SANDBOX_PROCESSES: Final = 64
-_LATE_NS: Final = 250_000_000
+_LATE_NS: Final = 1_000_000_000
 """How long after its limit a run may be seen to end. Generous: a busy host must not lose its pools to noise."""
 
 Seen = tuple[str, bool]
