@@ -22,7 +22,6 @@ setup-tests:
 	@$(MAKE) --no-print-directory -s -C $(RUNNER)
 
 demo: setup
-	@$(BIN)/assize up
 	@$(BIN)/assize demo
 
 down:
