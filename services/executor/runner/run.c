@@ -55,6 +55,7 @@ struct course {
     uint64_t started_ns, ended_ns, oom_stopped, memory_idle_bytes, memory_allowed_bytes;
     struct cpu_reading cpu_start;
     bool oom_seen;
+    uint32_t orphans_stopped;
     size_t chunk_filled_bytes, chunk_sent_bytes; /* `sent` counts the header too, 0 while no frame is under way */
     size_t tail_at_bytes;
 };
@@ -262,6 +263,8 @@ static uint64_t runnable_wait_ns(pid_t process) {
     return second == NULL ? 0 : strtoull(second, NULL, 10);
 }
 
+static bool was_stopped(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
+
 /* Takes the children that ended by themselves, so that orphans do not fill the process limit. */
 static void reap_orphans(struct course *course) {
     struct signalfd_siginfo told;
@@ -275,7 +278,8 @@ static void reap_orphans(struct course *course) {
         if (ended.si_pid == course->process)
             return;
         int status;
-        (void)wait4(ended.si_pid, &status, __WALL, NULL);
+        if (wait4(ended.si_pid, &status, __WALL, NULL) == ended.si_pid && was_stopped(status))
+            course->orphans_stopped++;
     }
 }
 
@@ -354,7 +358,7 @@ static void sweep(struct course *course) {
                 course->wait_status = status;
                 course->reaped = true;
                 first_was_left = false;
-            } else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+            } else if (was_stopped(status)) {
                 course->report.stopped_processes++;
             }
         }
@@ -461,6 +465,7 @@ void run_perform(const struct run *run, uint32_t sequence, int input, uid_t uid)
     if (expired != LIMIT_NONE) {
         course.report.limit = (uint8_t)expired;
         course.ended_ns = expired_at_ns;
+        course.report.stopped_processes = course.orphans_stopped; /* by the watchdog, before the sweep saw them */
     }
     enum limit stopped_by = (enum limit)course.report.limit;
     take_first(&course);
