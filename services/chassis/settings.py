@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from services.chassis.faults import StartRefused
 
 SERVICE_NAMES = ("INGEST", "SCHEDULER", "EXECUTOR", "VERDICTS")
-_STACK_NAMES = frozenset({"ASSIZE_CACHE_DIR", "ASSIZE_TOKEN", "ASSIZE_URL"})
+_STACK_NAMES = frozenset({"ASSIZE_CACHE_DIR", "ASSIZE_TOKEN", "ASSIZE_URL", "ASSIZE_VERDICTS_URL"})
 
 
 class CommonSettings(BaseModel):

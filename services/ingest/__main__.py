@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
+
+from fastapi import FastAPI
 
 from deploy.images.recipe import load_recipes
 from services.chassis.blobs import FolderBlobStore
@@ -30,43 +34,92 @@ _DRAIN_SECONDS = 5.0
 _SOURCE = "/assize/ingest"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """The parts that live as long as the process."""
+
+    settings: IngestSettings
+    clock: SystemClock
+    counters: Counters
+    tokens: TokenStore
+    registry: Registry
+    publisher: Publisher
+    admissions: Admissions
+    announcements: Announcements
+    rules: Rules
+
+    @classmethod
+    def of(cls, settings: IngestSettings) -> _Process:
+        clock, counters = SystemClock(), Counters()
+        registry = Registry(remembered_requests=settings.remembered_requests)
+        publisher = Publisher(settings.kafka_bootstrap, source=_SOURCE)
+        blobs = FolderBlobStore(settings.blobs_dir)
+        rules = Rules(
+            limits=Limits(source_bytes=settings.source_limit_bytes, files=settings.files_limit),
+            languages=load_recipes(),
+            cell_count=settings.cell_count,
+        )
+        admissions = Admissions(
+            rules=rules,
+            registry=registry,
+            publisher=publisher,
+            blobs=blobs,
+            clock=clock,
+            counters=counters,
+            pending_limit=settings.pending_limit,
+        )
+        return cls(
+            settings=settings,
+            clock=clock,
+            counters=counters,
+            tokens=TokenStore(settings.tokens_file),
+            registry=registry,
+            publisher=publisher,
+            admissions=admissions,
+            announcements=Announcements(registry=registry, publisher=publisher, blobs=blobs, clock=clock),
+            rules=rules,
+        )
+
+    def follower(self) -> Follower:
+        return Follower(
+            self.settings.kafka_bootstrap,
+            registry=self.registry,
+            counters=self.counters,
+            cell_count=self.settings.cell_count,
+            remembered_requests=self.settings.remembered_requests,
+        )
+
+    def intake(self) -> Intake:
+        return Intake(
+            self.settings.kafka_bootstrap,
+            tokens=self.tokens,
+            admissions=self.admissions,
+            publisher=self.publisher,
+            clock=self.clock,
+            counters=self.counters,
+        )
+
+    def app(self, ready: Callable[[], Awaitable[dict[str, Any]]]) -> FastAPI:
+        return build_app(
+            Parts(
+                settings=self.settings,
+                tokens=self.tokens,
+                registry=self.registry,
+                admissions=self.admissions,
+                announcements=self.announcements,
+                languages=self.rules.languages,
+                clock=self.clock,
+                counters=self.counters,
+                ready=ready,
+            )
+        )
+
+
 async def run(settings: IngestSettings, stopping: asyncio.Event) -> None:
     """Serves HTTP at once; admits as soon as the log is folded; then reads intake, too."""
-    clock, counters = SystemClock(), Counters()
-    tokens = TokenStore(settings.tokens_file)
-    registry = Registry(remembered_requests=settings.remembered_requests)
-    publisher = Publisher(settings.kafka_bootstrap, source=_SOURCE)
-    blobs = FolderBlobStore(settings.blobs_dir)
-    languages = load_recipes()
-    admissions = Admissions(
-        rules=Rules(
-            limits=Limits(source_bytes=settings.source_limit_bytes, files=settings.files_limit),
-            languages=languages,
-            cell_count=settings.cell_count,
-        ),
-        registry=registry,
-        publisher=publisher,
-        blobs=blobs,
-        clock=clock,
-        counters=counters,
-        pending_limit=settings.pending_limit,
-    )
-    announcements = Announcements(registry=registry, publisher=publisher, blobs=blobs, clock=clock)
-    follower = Follower(
-        settings.kafka_bootstrap,
-        registry=registry,
-        counters=counters,
-        cell_count=settings.cell_count,
-        remembered_requests=settings.remembered_requests,
-    )
-    intake = Intake(
-        settings.kafka_bootstrap,
-        tokens=tokens,
-        admissions=admissions,
-        publisher=publisher,
-        clock=clock,
-        counters=counters,
-    )
+    process = _Process.of(settings)
+    admissions, registry = process.admissions, process.registry
+    follower, intake = process.follower(), process.intake()
     opened = asyncio.Event()
 
     async def ready() -> dict[str, Any]:
@@ -74,30 +127,17 @@ async def run(settings: IngestSettings, stopping: asyncio.Event) -> None:
         return {"ready": is_folded, "registry": is_folded, "pending": admissions.pending_count}
 
     async def take_in() -> None:
-        await publisher.start()
+        await process.publisher.start()
         await follower.caught_up.wait()
-        await announcements.register_files(settings.contests_dir)
+        await process.announcements.register_files(settings.contests_dir)
         opened.set()
         await intake.run(stopping)
 
     observe("assize_ingest_pending", "Submissions that wait for the brokers", lambda: [(admissions.pending_count, {})])
     observe("assize_ingest_remembered", "Idempotency keys in memory", lambda: [(len(registry.requests), {})])
-    app = build_app(
-        Parts(
-            settings=settings,
-            tokens=tokens,
-            registry=registry,
-            admissions=admissions,
-            announcements=announcements,
-            languages=languages,
-            clock=clock,
-            counters=counters,
-            ready=ready,
-        )
-    )
     serving = asyncio.create_task(
         serve(
-            app,
+            process.app(ready),
             host=settings.http_host,
             port=settings.http_port,
             stopping=stopping,
@@ -118,7 +158,7 @@ async def run(settings: IngestSettings, stopping: asyncio.Event) -> None:
     finally:
         await _end(following, after_seconds=0)
         await _end(taking, after_seconds=0)
-        await _finish(admissions, publisher)
+        await _finish(admissions, process.publisher)
 
 
 async def _end(task: asyncio.Task[None], *, after_seconds: float) -> None:
