@@ -9,6 +9,7 @@ Ask for what a test needs; it is started once per session, and stopped at the en
     docker_host      "unix://…", an engine of our own (userns-remap on, cgroup parent `stack.folders.tag`)
     images           {language: image digest}; the images are loaded
     full_stack       FullStack: a second set of engines with all four services ready, for e2e and fault tests
+    hurt_state       a state folder of this session's own, for a stack that the test starts and hurts itself
     assize           runs the command line against `full_stack`: assize("submit", "x.c", …) -> CompletedProcess[str]
 
 Names of topics, databases and containers that tests make themselves should carry a name of their own: the engines are
@@ -130,6 +131,12 @@ def assize(full_stack: FullStack) -> Callable[..., subprocess.CompletedProcess[s
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def hurt_state() -> Iterator[Path]:
+    with _own_folder(f"{_FOLDER}/hurt") as state:
+        yield state
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from deploy.local.files import write_atomically
 from deploy.local.folders import Folders, StackRefused
-from schemas.errors import PoisonEvent
 from schemas.signing import SigningKey
 from schemas.topics import TOPICS, Topic, intake_topic
 from services.chassis.clock import SystemClock
@@ -83,13 +82,7 @@ async def create_keys(bootstrap: str, folders: Folders, *, executors: Sequence[s
     names = ["scheduler", *(f"executor-{executor}" for executor in executors)]
     SigningKey.load_or_create(folders.keys / "root.key")
     keys = [SigningKey.load_or_create(folders.keys / f"{name}.key") for name in names]
-    try:
-        await publish_keys(bootstrap, folders.keys, keys, SystemClock())
-    except PoisonEvent as error:
-        raise StackRefused(
-            f"the broker at {bootstrap} holds keys that the root key of {folders.keys} did not sign: {error}",
-            advice=f"bring the keys folder of the stack that this broker belongs to into {folders.state}",
-        ) from error
+    await publish_keys(bootstrap, folders.keys, keys, SystemClock())
 
 
 def create_local_tokens(folders: Folders) -> None:
