@@ -41,7 +41,7 @@ def post(full_stack: FullStack, body: object, token: str | None = None) -> httpx
     [
         pytest.param({"language": "cobol"}, {400, 422}, "cobol", id="unknown language"),
         pytest.param({"problem": "nowhere"}, {400, 404, 422}, "nowhere", id="unknown problem"),
-        pytest.param({"files": [{"name": "a.py", "text": ""}]}, {400, 422}, "empty", id="empty source"),
+        pytest.param({"files": [{"name": "a.py", "text": ""}]}, {400, 422}, "0 bytes", id="empty source"),
         pytest.param({"files": []}, {400, 422}, "file", id="no file"),
         pytest.param({"files": [{"name": "../../x", "text": "1"}]}, {400, 422}, "../../x", id="path"),
         pytest.param({"files": [{"name": "a.py", "text": "x" * 10_000_000}]}, {413}, "", id="10 MB"),
