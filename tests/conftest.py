@@ -37,6 +37,7 @@ import pytest
 if TYPE_CHECKING:
     from deploy.local.folders import Folders, StackSettings
     from deploy.local.stack import Stack
+    from tests.collector import Collector
 
 _FOLDER = "/var/lib/assize/tests"
 _CONCURRENT_SESSIONS = 8
@@ -111,10 +112,21 @@ def fresh_database(postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def full_stack() -> Iterator[FullStack]:
+def collector() -> Iterator[Collector]:
+    """Where the full stack sends its traces."""
+    from tests.collector import Collector
+
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="session")
+def full_stack(collector: Collector) -> Iterator[FullStack]:
     from deploy.local.folders import SERVICES
 
-    with _running(f"{_FOLDER}/full", services=SERVICES) as (running, settings):
+    extra = {"ASSIZE_OTLP_ENDPOINT": collector.url}
+    with _running(f"{_FOLDER}/full", services=SERVICES, extra=extra) as (running, settings):
         yield FullStack(stack=running, settings=settings)
 
 
@@ -140,12 +152,14 @@ def hurt_state() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(folder: str, *, services: tuple[str, ...]) -> Iterator[tuple[Stack, StackSettings]]:
+def _running(
+    folder: str, *, services: tuple[str, ...], extra: Mapping[str, str] | None = None
+) -> Iterator[tuple[Stack, StackSettings]]:
     from deploy.local.progress import Progress
     from deploy.local.stack import down, up
 
     with _own_folder(folder) as state:
-        settings = _settings(state)
+        settings = _settings(state, extra or {})
         progress = Progress(sys.__stderr__ or sys.stderr)
         down(settings, progress)
         _forget(settings.folders)
@@ -156,11 +170,11 @@ def _running(folder: str, *, services: tuple[str, ...]) -> Iterator[tuple[Stack,
         assert left.is_clean, f"the stack left behind: {left}"
 
 
-def _settings(state: Path) -> StackSettings:
+def _settings(state: Path, extra: Mapping[str, str]) -> StackSettings:
     from deploy.local.folders import StackSettings
 
     cache = {"ASSIZE_CACHE_DIR": os.environ["ASSIZE_CACHE_DIR"]} if "ASSIZE_CACHE_DIR" in os.environ else {}
-    return StackSettings.from_environment({"ASSIZE_STATE_DIR": str(state), **cache})
+    return StackSettings.from_environment({"ASSIZE_STATE_DIR": str(state), **cache, **extra})
 
 
 def _environment(settings: StackSettings) -> Mapping[str, str]:
