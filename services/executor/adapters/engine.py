@@ -21,9 +21,10 @@ def container_backend(settings: ExecutorSettings, blobs: BlobStore, incarnation:
     """Containers on the Docker Engine that the settings name; it need not answer yet."""
     isolation = ContainerIsolation(docker_host=settings.docker_host, executor=settings.name, incarnation=incarnation)
     clock = SystemClock()
+    spare_cpu = settings.spare_cpu()
 
     async def prove_pool(language: str, image: LanguageImage) -> PoolProof:
-        report = await prove(isolation, image_digest=image.digest, clock=clock, cpu=settings.spare_cpu())
+        report = await prove(isolation, image_digest=image.digest, clock=clock, cpu=spare_cpu)
         for finding in report.findings:
             if not finding.held:
                 logger().error(

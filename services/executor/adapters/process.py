@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -98,6 +99,7 @@ async def live(settings: ExecutorSettings, stopping: asyncio.Event, make_backend
         clock=clock,
         drain_seconds=settings.drain_seconds,
     )
+    _leave_to_slots(settings.slot_cpus())
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(service.run(stopping))
@@ -108,6 +110,13 @@ async def live(settings: ExecutorSettings, stopping: asyncio.Event, make_backend
         await reader.close()
         await producer.stop()
         await backend.isolation.close()
+
+
+def _leave_to_slots(cpus: tuple[int | None, ...]) -> None:
+    """Keeps this process off the CPUs of its slots, where there are others: it would be in its own programs' way."""
+    others = os.sched_getaffinity(0) - set(cpus)
+    if others:
+        os.sched_setaffinity(0, others)
 
 
 async def _serve(settings: ExecutorSettings, service: ExecutorService, stopping: asyncio.Event) -> None:
