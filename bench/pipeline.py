@@ -17,8 +17,10 @@ import statistics
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Mapping
 
 import httpx
+import psutil
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
@@ -27,6 +29,7 @@ from deploy.local.folders import StackSettings
 from deploy.local.furnish import LOCAL_TENANT
 from deploy.local.progress import Progress
 from deploy.local.stack import Stack, down, service_environment, up
+from deploy.local.supervision import Supervisor
 from schemas.codec import decode
 from schemas.events import IntakeFile, JudgementCompleted, SubmissionReceived, SubmissionRequested, VerdictRecorded
 from schemas.identity import submission_id
@@ -56,7 +59,7 @@ def main() -> int:
     executor = subprocess.Popen([sys.executable, "-m", "bench.instant_executor"], env=environment)
     try:
         _publish(stack, settings)
-        asyncio.run(_measure(stack))
+        asyncio.run(_measure(stack, lambda: _cpu_seconds(settings, executor.pid)))
     finally:
         executor.terminate()
         executor.wait(30)
@@ -81,21 +84,34 @@ def _publish(stack: Stack, settings: StackSettings) -> None:
     assert response.status_code in {200, 201}, response.text
 
 
-async def _measure(stack: Stack) -> None:
+def _cpu_seconds(settings: StackSettings, executor_pid: int) -> dict[str, float]:
+    """CPU time of each part so far."""
+    pids = {name: status.pid for name, status in Supervisor(settings.folders).status().items() if status.pid}
+    spent = {}
+    for name, pid in (pids | {"executor": executor_pid}).items():
+        times = psutil.Process(pid).cpu_times()
+        spent[name] = times.user + times.system
+    return spent
+
+
+async def _measure(stack: Stack, cpu_seconds: Callable[[], Mapping[str, float]]) -> None:
     producer = await start_producer(stack.kafka_bootstrap)
     writer = EventWriter(producer, source="/assize/bench")
     verdicts = await start_consumer(stack.kafka_bootstrap)
     try:
         await _one_by_one(writer, verdicts, "warm-up", 20)
         quiet = await _one_by_one(writer, verdicts, "latency", LATENCY_SUBMISSIONS)
+        before = cpu_seconds()
         burst = [f"burst-{random_id()}" for _ in range(BURST_SUBMISSIONS)]
         for acknowledged in [await _request(writer, request) for request in burst]:
             await acknowledged
         await _await_verdicts(verdicts, {submission_id(LOCAL_TENANT, request) for request in burst})
+        after = cpu_seconds()
     finally:
         await verdicts.stop()
         await producer.stop()
-    await _report(stack, quiet, burst)
+    spent = {name: round((after[name] - before[name]) / len(burst) * 1000, 2) for name in sorted(before)}
+    await _report(stack, quiet, burst, spent)
 
 
 async def _one_by_one(writer: EventWriter, verdicts: AIOKafkaConsumer, name: str, count: int) -> list[str]:
@@ -135,7 +151,7 @@ async def _await_verdicts(verdicts: AIOKafkaConsumer, awaited: set[str]) -> None
                 left.discard(event.submission_id)
 
 
-async def _report(stack: Stack, quiet: list[str], burst: list[str]) -> None:
+async def _report(stack: Stack, quiet: list[str], burst: list[str], spent_ms: Mapping[str, float]) -> None:
     received, recorded, judging = await _times(stack)
     ids = [submission_id(LOCAL_TENANT, request) for request in quiet]
     added = [recorded[one] - received[one] - judging[one] for one in ids]
@@ -151,6 +167,7 @@ async def _report(stack: Stack, quiet: list[str], burst: list[str]) -> None:
             "burst_submissions": len(burst),
             "burst_seconds": round(seconds, 2),
             "submissions_per_second": round(len(burst) / seconds, 1),
+            "burst_cpu_ms_per_submission": dict(spent_ms),
         },
         limits={
             "added_latency_p50_ms": "<= 40",
