@@ -6,14 +6,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from fastapi import FastAPI
 
 from services.chassis.clock import SystemClock
+from services.chassis.faults import StartRefused
 from services.chassis.http import serve, serve_health, serve_problems
-from services.chassis.lifecycle import run_service
+from services.chassis.lifecycle import EXIT_CRASHED, EXIT_REFUSED, run_service
 from services.chassis.logs import logger
 from services.scheduler.adapters.app import build_app, watch
 from services.scheduler.adapters.keys import KeyFollower, load_signer
@@ -47,17 +48,30 @@ async def main(settings: SchedulerSettings, stopping: asyncio.Event) -> None:
     ]
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     told = asyncio.create_task(_told(stopping))
-    try:
-        done, _ = await asyncio.wait({*tasks, told, office.failed}, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.is_set():
-            for ended in done:
-                ended.result()
-            raise RuntimeError("a part of the scheduler ended by itself")
-    finally:
-        for task in [*tasks, told]:
-            task.cancel()
-        await asyncio.gather(*tasks, told, return_exceptions=True)
-        await _stop(app, office)
+    done, _ = await asyncio.wait({*tasks, told, office.failed}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.is_set():
+        _crash(next(iter(done)).exception() or RuntimeError("a part of the scheduler ended by itself"))
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await _stop(app, office)
+
+
+def _crash(error: BaseException) -> NoReturn:
+    """Ends the process where it stands: what is not committed never happened, and the next start reads the rest.
+
+    Nothing is stopped in order. The state in memory is no longer what the log says, and Faust's threads, which are no
+    daemons, would keep the process (seen when a cell was fenced while Faust was still starting).
+    """
+    code = EXIT_REFUSED if isinstance(error, StartRefused) else EXIT_CRASHED
+    logger().error("start_refused" if code == EXIT_REFUSED else "crashed", exc_info=error)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def _cells(app: faust.App, caught_up: asyncio.Event) -> None:
@@ -78,6 +92,7 @@ async def _stop(app: faust.App, office: Office) -> None:
             await app.stop()
     except TimeoutError:
         logger().warning("stop_cut_short", seconds=_STOP_SECONDS)
+        _leave(0)
 
 
 def _http(office: Office) -> FastAPI:
@@ -92,8 +107,4 @@ def _http(office: Office) -> FastAPI:
 
 
 if __name__ == "__main__":
-    code = run_service(SchedulerSettings, main)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Faust's consumer thread is no daemon: after a crash it would hold a process that must be gone to be started again.
-    os._exit(code)
+    _leave(run_service(SchedulerSettings, main))

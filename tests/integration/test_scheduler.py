@@ -139,6 +139,8 @@ def assert_refolds(decided: list[Any]) -> None:
     for event in decided:
         if isinstance(event, SchedulerSnapshotTaken):
             restored = restore(event, concluded_kept=200_000)
+            # Inputs that decided nothing are applied in a snapshot before any decision tells so.
+            state.applied = dict(event.applied)
             assert _without_traces(restored) == _without_traces(state)
             snapshots += 1
         fold(state, Decision(event=event, key="", traceparent=None))
@@ -186,13 +188,16 @@ async def test_inputs_are_read_committed(world: World) -> None:
 
 
 async def test_a_second_process_of_the_cell_fences_the_first(world: World) -> None:
-    async with scheduler(world) as first:
-        rival = await start_producer(world.bootstrap, transactional_id="assize-scheduler-cell-0")
-        await submit(world, ["fenced"])
-        assert await asyncio.to_thread(first.process.wait, 30) == 70
-        await rival.stop()
+    """At its first breath as well as later: a process that cannot write any more must be gone, not linger."""
+    names = [f"fenced {number}" for number in range(3)]
+    for name in names:
+        async with scheduler(world) as first:
+            rival = await start_producer(world.bootstrap, transactional_id="assize-scheduler-cell-0")
+            await submit(world, [name])
+            assert await asyncio.to_thread(first.process.wait, 30) == 70
+            await rival.stop()
     async with scheduler(world), quick_executors(world, slots=2) as quick:
-        await until_concluded(quick, ["fenced"], seconds=20)
+        await until_concluded(quick, names, seconds=20)
 
 
 async def test_junk_and_forgery_are_parked_and_stop_nothing(world: World) -> None:
@@ -281,6 +286,13 @@ async def submit_one(quick: Quick, name: str) -> None:
     event = received(name)
     writer = EventWriter(quick.producer, source="/assize/ingest")
     await writer.write(Outgoing(topic=SUBMISSIONS, partition=0, key=event.work.submission_id, event=event))
+
+
+async def test_a_port_in_use_refuses_the_start(world: World) -> None:
+    async with scheduler(world) as first:
+        second = world.start_scheduler(ASSIZE_SCHEDULER_HTTP_PORT=str(first.port), ASSIZE_SCHEDULER_INSTANCE="2")
+        assert await asyncio.to_thread(second.process.wait, 20) == 2
+        assert "expected to listen on" in second.log.read_text()
 
 
 def test_a_key_that_others_can_read_refuses_the_start(world: World, tmp_path: Path) -> None:

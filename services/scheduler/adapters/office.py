@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 
@@ -138,8 +137,8 @@ class Office:
         task = self._tasks.pop(number)
         del self._cells[number]
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Waited for, not awaited: what a cell failed of is told through `failed` alone.
+        await asyncio.wait({task})
         logger().info("cell_given_up", cell=number)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
