@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -44,11 +44,24 @@ def test_program_gets_its_verdict(program: CorpusProgram, submitted: dict[Corpus
 
 
 @pytest.mark.timeout(900)
-def test_nothing_of_the_corpus_lives_on(submitted: dict[CorpusProgram, str], doors: Doors) -> None:
-    """After the last verdict no process of a submission runs: each would be below a sandbox that is gone."""
+def test_nothing_of_the_corpus_lives_on(
+    submitted: dict[CorpusProgram, str], doors: Doors, full_stack: FullStack
+) -> None:
+    """After the last verdict no process of a submission runs in any sandbox of this stack."""
     doors.await_verdicts(list(submitted.values()), deadline_seconds=600)
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert [line for line in found.splitlines() if line.startswith(("/box/", "./box", "/usr/bin/python3 /box"))] == []
+    assert [line for line in _command_lines(full_stack.folders.tag) if "/box/" in line] == []
+
+
+def _command_lines(tag: str) -> list[str]:
+    """What runs in the stack's control groups."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"/{tag}" in (process / "cgroup").read_text():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
 
 
 @pytest.mark.timeout(120)
