@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,7 +35,7 @@ from schemas.identity import event_id
 from schemas.signing import SigningKey
 from schemas.topics import CAPACITY, DECISIONS, JUDGEMENTS
 from services.chassis.clock import SystemClock, random_id
-from services.chassis.kafka import EventWriter, Incoming, Outgoing, read_to_end, start_consumer, start_producer
+from services.chassis.kafka import EventWriter, Outgoing, read_to_end, start_consumer, start_producer
 from tests.unit.scheduler.builders import LANGUAGES, completed, image, pool
 
 EXECUTORS = ("alpha", "beta")
@@ -224,7 +223,6 @@ async def quick_executors(world: World, *, slots: int, names: tuple[str, ...] = 
             for messages in (await consumer.getmany(partition, timeout_ms=1000)).values():
                 for message in messages:
                     event = decode(message.value)
-                    quick.arrived_ns.setdefault((type(event).__name__, Incoming.of(message).key or b""), time.time_ns())
                     for executor in executors:
                         await executor.take(event)
                     await quick.note(event)
@@ -257,7 +255,6 @@ class Quick:
     executors: list[QuickExecutor]
     producer: AIOKafkaProducer
     seen: list[Any] = field(default_factory=list)
-    arrived_ns: dict[tuple[str, bytes], int] = field(default_factory=dict)
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def note(self, event: Any) -> None:

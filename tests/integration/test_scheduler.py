@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -257,35 +256,19 @@ async def test_a_lost_assignment_and_a_lost_executor_heal(world: World) -> None:
             }
 
 
-async def test_latency_and_throughput(world: World) -> None:
-    """An idle cell decides within milliseconds, a busy one several hundred submissions a second."""
+async def test_a_burst_after_an_idle_cell_is_assigned_and_concluded_once(world: World) -> None:
+    """One by one and 3 000 at once; how fast is told by `bench.pipeline`, not here."""
     async with scheduler(world), quick_executors(world, slots=64) as quick:
         await quick.until(lambda seen: any(isinstance(event, QueueReported) for event in seen), seconds=20)
-        waits_ms = []
-        for number in range(100):
-            name = f"alone {number}"
-            started_ns = time.time_ns()
-            await submit_one(quick, name)
+        alone = [f"alone {number}" for number in range(20)]
+        for name in alone:
+            await submit(world, [name])
             await until_concluded(quick, [name])
-            key = ("JudgementAssigned", work(name).judgement_id.encode())
-            waits_ms.append((quick.arrived_ns[key] - started_ns) / 1e6)
-        waits_ms.sort()
-        print(f"submission to assignment seen: p50 {waits_ms[50]:.1f} ms, p99 {waits_ms[98]:.1f} ms")
         names = [f"many {number}" for number in range(3000)]
-        started_ns = time.time_ns()
         await submit(world, names)
         await until_concluded(quick, names)
-        per_second = len(names) / ((time.time_ns() - started_ns) / 1e9)
-        print(f"{per_second:.0f} submissions/s")
-    # Far from the goals on a quiet machine (5 ms, 300/s): a test beside others only tells that nothing is broken.
-    assert waits_ms[50] < 60
-    assert per_second > 100
-
-
-async def submit_one(quick: Quick, name: str) -> None:
-    event = received(name)
-    writer = EventWriter(quick.producer, source="/assize/ingest")
-    await writer.write(Outgoing(topic=SUBMISSIONS, partition=0, key=event.work.submission_id, event=event))
+        concluded = Counter(event.judgement_id for event in quick.seen if isinstance(event, JudgementConcluded))
+    assert concluded == Counter({work(name).judgement_id: 1 for name in (*alone, *names)})
 
 
 async def test_a_port_in_use_refuses_the_start(world: World) -> None:
