@@ -33,9 +33,10 @@ def main() -> int:
     try:
         time.sleep(SETTLE_SECONDS)
         supervisor = psutil.Process(Supervisor(settings.folders).pid())
-        before = _cpu_seconds(supervisor)
+        before = _cpu_seconds(settings, supervisor)
         time.sleep(OBSERVED_SECONDS)
-        busy = (_cpu_seconds(supervisor) - before) / OBSERVED_SECONDS
+        after = _cpu_seconds(settings, supervisor)
+        busy = {part: (after[part] - before[part]) / OBSERVED_SECONDS for part in before}
         resident = _resident_bytes(supervisor)
     finally:
         down(settings, progress)
@@ -45,7 +46,8 @@ def main() -> int:
         figures={
             "cached_start_seconds": round(start_seconds, 1),
             "idle_resident_mib": round(resident / 2**20),
-            "idle_cpu_of_one_core": round(busy, 3),
+            "idle_cpu_of_one_core": round(sum(busy.values()), 3),
+            "idle_cpu_by_part": {part: round(share, 4) for part, share in busy.items()},
             "warm_sandboxes_per_language": 4,
         },
         limits={
@@ -62,15 +64,21 @@ def _family(root: psutil.Process) -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
-def _cpu_seconds(root: psutil.Process) -> float:
-    total = 0.0
-    for process in _family(root):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+def _cpu_seconds(settings: StackSettings, supervisor: psutil.Process) -> dict[str, float]:
+    """CPU time so far of each part with its children, and of the supervisor alone."""
+    spent = {"supervisor": _own_cpu_seconds(supervisor)}
+    for name, status in Supervisor(settings.folders).status().items():
+        if status.pid is not None:
+            spent[name] = sum(_own_cpu_seconds(process) for process in _family(psutil.Process(status.pid)))
+    return spent
+
+
+def _own_cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system
 
 
 def _resident_bytes(root: psutil.Process) -> int:
